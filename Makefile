@@ -1,0 +1,45 @@
+# Everything that the README mentions. Each target sets up what it needs, once, in .venv: Python 3.11 or newer is all.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CHAPTER ?=
+NOTEBOOKS = $(sort $(wildcard notebooks/$(CHAPTER)*.ipynb))
+DATA ?= digits
+
+.PHONY: lab test unit test-jax test-notebooks notebooks lint bench clean
+.DEFAULT_GOAL := test
+
+lab: $(READY)  ## open the course in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+test: lint unit test-notebooks  ## every test
+
+unit: $(READY)  ## every test but the notebooks' execution
+	$(BIN)/python -m pytest tests
+
+test-jax: $(READY)  ## the unit tests on Keras's JAX backend
+	KERAS_BACKEND=jax $(BIN)/python -m pytest tests
+
+test-notebooks: $(READY)  ## execute each notebook and compare with its stored outputs (CHAPTER=04 for one)
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 $(NOTEBOOKS)
+
+notebooks: $(READY)  ## execute each notebook and store its outputs (CHAPTER=04 for one)
+	$(BIN)/python tests/notebook_store.py $(NOTEBOOKS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+bench: $(READY)  ## time to quality and throughput (DATA=path/to/mnist.npz for full size)
+	$(BIN)/python benchmarks/time_to_quality.py --data $(DATA)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("Python 3.11 or newer is needed. Received: Python %d.%d (choose another: make PYTHON=python3.12)" % v[:2])'
+	@echo "Setting up $(VENV): a download of about 1 GB, some minutes the first time."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[lab,test]' -c constraints.txt
+	@touch $(READY)
+
+clean:  ## remove the environment and everything that was built
+	rm -rf $(VENV) build *.egg-info .pytest_cache .hypothesis .ruff_cache benchmarks/results

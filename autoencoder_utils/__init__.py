@@ -1,0 +1,11 @@
+"""Autoencoders for image generation: the package that the six chapters share.
+
+Importing it loads nothing heavy and changes nothing but the messages that TensorFlow writes to the terminal when it
+starts: they are held back, and shown only if TensorFlow fails to load.
+"""
+
+from autoencoder_utils import _startup
+
+__version__ = "0.1.0"
+
+_startup.quiet_tensorflow()

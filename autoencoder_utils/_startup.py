@@ -1,0 +1,61 @@
+"""Keeps TensorFlow's start-up messages out of notebooks, without importing TensorFlow or switching anything off."""
+
+import contextlib
+import importlib.abc
+import importlib.util
+import os
+import sys
+import tempfile
+
+
+def quiet_tensorflow():
+    """Arranges that TensorFlow, whenever it is imported later, starts without writing to stderr.
+
+    The log level alone does not do it: the compiled library writes its first lines before it reads the level. So the
+    import itself runs with the process's stderr held back in a file, which is shown if the import fails. Does nothing
+    when TensorFlow is already loaded, and nothing to oneDNN.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "tensorflow" not in sys.modules and not any(isinstance(f, _QuietFinder) for f in sys.meta_path):
+        sys.meta_path.insert(0, _QuietFinder())
+
+
+class _QuietFinder(importlib.abc.MetaPathFinder):
+    """Finds TensorFlow as Python would, and wraps its loader. It takes itself off the path as it does."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec("tensorflow")
+        if spec is not None:
+            execute = spec.loader.exec_module
+
+            def execute_quietly(module):
+                with _stderr_held_back():
+                    execute(module)
+
+            spec.loader.exec_module = execute_quietly
+        return spec
+
+
+@contextlib.contextmanager
+def _stderr_held_back():
+    """Sends file descriptor 2 to a temporary file; if the block raises, what was written is shown after all."""
+    try:
+        saved = os.dup(2)
+    except OSError:  # a process without a stderr has nothing to hold back
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(saved, 2)
+            held.seek(0)
+            sys.stderr.write(held.read().decode(errors="replace"))
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

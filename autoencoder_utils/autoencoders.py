@@ -1,0 +1,160 @@
+"""The autoencoder and the denoising autoencoder, as Keras models."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from autoencoder_utils.data import check_images
+from autoencoder_utils.losses import get_reconstruction_loss
+
+BATCH = 500  # images at a time where nothing is trained
+
+
+@keras.saving.register_keras_serializable("autoencoder_utils")
+class Autoencoder(keras.Model):
+    """An encoder and a decoder that are trained together to give the input back.
+
+    `fit(images)` learns to reproduce its input, `fit(inputs, targets)` to turn inputs into targets. Rumelhart, Hinton
+    and Williams, "Learning internal representations by error propagation", 1986, train the first ones.
+
+    Args:
+        encoder: Keras model, images (batch, height, width, channels) to codes (batch, latent_dim).
+        decoder: Keras model, codes (batch, latent_dim) to logits (batch, height, width, channels).
+        reconstruction_loss: "bernoulli" (cross-entropy), "gaussian" (squared error) or "laplace" (absolute error), in
+            nats an image, averaged over the batch.
+
+    Raises:
+        ValueError: encoder and decoder that don't fit together, an unknown loss; from `fit`, `evaluate`, `predict`,
+            `encode` and `reconstruct`: images of another shape or outside [0, 1].
+    """
+
+    def __init__(self, encoder, decoder, reconstruction_loss="bernoulli", **kwargs):
+        super().__init__(**kwargs)
+        self.encoder, self.decoder = encoder, decoder
+        self.reconstruction_loss = reconstruction_loss
+        self.reconstruction_nats = get_reconstruction_loss(reconstruction_loss)
+        self._check_fit()
+        self.built = True  # both halves are
+
+    @property
+    def latent_dim(self):
+        """How many numbers the code has."""
+        return self.decoder.input_shape[-1]
+
+    @property
+    def image_shape(self):
+        """(height, width, channels) of the images that it takes."""
+        return tuple(self.encoder.input_shape[1:])
+
+    def call(self, images, training=False):
+        """Images to logits, both (batch, height, width, channels)."""
+        return self.decoder(self.encoder(images, training=training), training=training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Mean over the batch of the reconstruction loss in nats an image, plus what layers add (regularisers)."""
+        nats = self.reconstruction_nats(x if y is None else y, y_pred)  # (batch,)
+        return self._average(nats, sample_weight) + sum(self.losses)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Metrics given to `compile` compare pixels with pixels: the target with the sigmoid of the logits."""
+        return super().compute_metrics(x, x if y is None else y, ops.sigmoid(y_pred), sample_weight)
+
+    def encode(self, images, batch_size=BATCH):
+        """Images, float32 (n, height, width, channels) in [0, 1], to codes, float32 array (n, latent_dim)."""
+        return _in_batches(self.encoder, check_images(images, self.image_shape), batch_size)
+
+    def decode(self, codes, batch_size=BATCH):
+        """Codes (n, latent_dim) to pixels, float32 array (n, height, width, channels) in [0, 1]."""
+        codes = np.asarray(codes, "float32")
+        if codes.ndim != 2 or codes.shape[1] != self.latent_dim or len(codes) == 0:
+            raise ValueError(f"Expected codes of shape (batch, {self.latent_dim}). Received: shape {codes.shape}")
+        return _in_batches(lambda z, training: ops.sigmoid(self.decoder(z, training=training)), codes, batch_size)
+
+    def reconstruct(self, images, batch_size=BATCH):
+        """Images to their reconstructions, both float32 (n, height, width, channels) in [0, 1]."""
+        return self.decode(self.encode(images, batch_size), batch_size)
+
+    def predict(self, x, batch_size=BATCH, verbose=0):
+        """The same as `reconstruct`: arrays of images in, pixels (not logits) out; it prints nothing."""
+        return self.reconstruct(x, batch_size)
+
+    def fit(self, x=None, y=None, **kwargs):
+        """As `keras.Model.fit`; arrays of images (n, height, width, channels) are checked to lie in [0, 1].
+
+        A `PyDataset` keeps its own order; Keras would shuffle its batches with Python's global generator.
+        """
+        if isinstance(x, keras.utils.PyDataset):
+            kwargs.setdefault("shuffle", False)
+        validation = kwargs.get("validation_data")
+        self._check_data(x, y, *(validation if isinstance(validation, tuple | list) else (validation,)))
+        return super().fit(x, y, **kwargs)
+
+    def evaluate(self, x=None, y=None, **kwargs):
+        """As `keras.Model.evaluate`; arrays of images (n, height, width, channels) are checked to lie in [0, 1]."""
+        self._check_data(x, y)
+        return super().evaluate(x, y, **kwargs)
+
+    def get_config(self):
+        """Everything that `keras.models.load_model` needs."""
+        parts = {"encoder": self.encoder, "decoder": self.decoder}
+        parts = {name: keras.saving.serialize_keras_object(part) for name, part in parts.items()}
+        return {"name": self.name, "reconstruction_loss": self.reconstruction_loss, **parts}
+
+    @classmethod
+    def from_config(cls, config):
+        """A new model from `get_config`."""
+        parts = {key: keras.saving.deserialize_keras_object(value) if isinstance(value, dict) else value
+                 for key, value in config.items()}
+        return cls(**parts)
+
+    def _average(self, nats, sample_weight):
+        return ops.mean(nats if sample_weight is None else nats * ops.reshape(sample_weight, (-1,)))
+
+    def _check_fit(self):
+        code, expected = self.encoder.output_shape, self.decoder.input_shape
+        if code[-1] != expected[-1]:
+            raise ValueError(f"The encoder's code must be what the decoder takes. Received: encoder output {code}, "
+                             f"decoder input {expected}")
+        if self.decoder.output_shape[1:] != self.encoder.input_shape[1:]:
+            raise ValueError(f"The decoder must put out images of the encoder's shape. Received: encoder input "
+                             f"{self.encoder.input_shape}, decoder output {self.decoder.output_shape}")
+
+    def _check_data(self, *arrays):
+        """Checks every argument that is an array of images; data sets and None pass."""
+        for array in arrays:
+            if hasattr(array, "__array__"):
+                check_images(array, self.image_shape)
+
+
+@keras.saving.register_keras_serializable("autoencoder_utils")
+class DenoisingAutoencoder(Autoencoder):
+    """Sees a spoilt image and is trained to give back the clean one.
+
+    Vincent et al., "Extracting and composing robust features with denoising autoencoders", ICML 2008. The corruption is
+    drawn anew for every batch, in training only: `evaluate(images)` measures clean reconstruction, and
+    `evaluate(noisy_images, images)` denoising.
+
+    Args:
+        encoder, decoder, reconstruction_loss: As for `Autoencoder`.
+        corruption: Keras layer that acts in training, images to images of the same shape (`keras.layers.GaussianNoise`,
+            `keras.layers.Dropout`, or several in a `keras.Sequential`).
+    """
+
+    def __init__(self, encoder, decoder, corruption, reconstruction_loss="bernoulli", **kwargs):
+        super().__init__(encoder, decoder, reconstruction_loss, **kwargs)
+        self.corruption = corruption
+
+    def call(self, images, training=False):
+        """Images to logits, both (batch, height, width, channels), by way of spoilt images when training."""
+        spoilt = self.corruption(images, training=True) if training else images
+        return super().call(spoilt, training=training)
+
+    def get_config(self):
+        """Everything that `keras.models.load_model` needs."""
+        return super().get_config() | {"corruption": keras.saving.serialize_keras_object(self.corruption)}
+
+
+def _in_batches(model, array, batch_size):
+    """Runs a model over an array, `batch_size` rows at a time. (`predict` would compile it anew for every model.)"""
+    batches = (array[start : start + batch_size] for start in range(0, len(array), batch_size))
+    return np.concatenate([ops.convert_to_numpy(model(batch, training=False)) for batch in batches])

@@ -1,0 +1,209 @@
+"""What training needs besides `fit`: batches, the learning-rate recipe, an epoch line, a stopwatch, a checkpoint."""
+
+import os
+import pathlib
+import time
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def warmup_cosine(peak, steps, warmup=0.05):
+    """The learning-rate recipe: a straight line up to `peak`, then half a cosine down to 0.
+
+    Loshchilov and Hutter, "SGDR: Stochastic gradient descent with warm restarts", ICLR 2017, without the restarts;
+    the warm-up as in Goyal et al., "Accurate, large minibatch SGD", 2017.
+
+    Args:
+        peak: Highest learning rate.
+        steps: Number of optimiser steps in the whole training, at least 1.
+        warmup: Share of the steps that the rise takes, in [0, 1).
+
+    Returns:
+        A Keras learning-rate schedule.
+
+    Raises:
+        ValueError: no steps.
+    """
+    if steps < 1:
+        raise ValueError(f"`steps` must be at least 1. Received: steps={steps}")
+    rise = round(warmup * steps)
+    return keras.optimizers.schedules.CosineDecay(
+        peak / max(rise, 1), steps - rise, warmup_target=peak if rise else None, warmup_steps=rise)
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of images, reshuffled and, if asked, varied anew in every epoch.
+
+    What an epoch holds depends on nothing but `seed` and the epoch's number, so that a training that was interrupted
+    (see `Checkpoint`) meets the same batches as one that ran through. The last, shorter batch is left out: over the
+    epochs every image has its turn, and the training step is compiled for one shape only.
+
+    Args:
+        images: float32 (n, height, width, channels) in [0, 1].
+        batch_size: Images a batch, at most n.
+        seed: Of the order and of `vary`.
+        vary: Function (images, seed) to images of the same shape, such as `corruption.random_affine`, or None.
+        stack: How many batches to hand over at a time, as one array (stack, batch_size, height, width, channels), for
+            models that are `Stacked`; None hands over single batches.
+
+    Raises:
+        ValueError: fewer images than one batch (or stack of batches) needs.
+    """
+
+    def __init__(self, images, batch_size=64, seed=0, vary=None, stack=None):
+        super().__init__()
+        self.images, self.batch_size, self.seed, self.vary, self.stack = images, batch_size, seed, vary, stack
+        self.epoch = 0
+        if len(images) < batch_size * (stack or 1):
+            raise ValueError(f"Expected at least {batch_size * (stack or 1)} images, for one batch. "
+                             f"Received: {len(images)}")
+
+    def __len__(self):
+        return len(self.images) // (self.batch_size * (self.stack or 1))
+
+    def __getitem__(self, index):
+        size = self.batch_size * (self.stack or 1)
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.images))
+        batch = self.images[order[index * size : (index + 1) * size]]
+        if self.vary is not None:
+            batch = self.vary(batch, [self.seed, self.epoch, index])
+        return (batch if self.stack is None else batch.reshape(self.stack, self.batch_size, *batch.shape[1:]),)
+
+    def on_epoch_end(self):
+        """Moves on to the next epoch's order."""
+        self.epoch += 1
+
+
+class Stacked:
+    """Mixed into a model, it takes many optimiser steps in one compiled call: `class Fast(Stacked, Autoencoder)`.
+
+    Small models lose much of their time between steps, where Keras fetches a batch and hands every weight and moment
+    to the compiled step and back. Given `Batches(..., stack=steps)`, this runs the model's own training step on one
+    batch after another inside the compiled function. Compile it with `jit_compile=True`, and without `metrics`.
+    """
+
+    def train_step(self, *arguments):
+        """As Keras calls it: (data) on TensorFlow and PyTorch, (state, data) on JAX; data is (stack, batch, ...)."""
+        (batches,) = arguments[-1]
+        one_step = super().train_step
+        if keras.backend.backend() == "jax":
+            def step(state, batch):
+                logs, state = one_step(state, (batch,))
+                return state, logs
+
+            state, logs = ops.scan(step, arguments[0], batches)
+            return {name: values[-1] for name, values in logs.items()}, state
+
+        def step(i, done):
+            one_step((batches[i],))
+            return done + 1
+
+        ops.fori_loop(0, ops.shape(batches)[0], step, 0)
+        return self.get_metrics_result()
+
+
+class EpochLine(keras.callbacks.Callback):
+    """Prints one line every few epochs: the losses and metrics with three significant digits, and no clock.
+
+    Args:
+        every: Print each epoch whose number this divides, and the last.
+    """
+
+    def __init__(self, every=1):
+        super().__init__()
+        self.every = every
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Prints the line."""
+        last = self.params["epochs"]
+        if (epoch + 1) % self.every == 0 or epoch + 1 == last:
+            values = "  ".join(f"{name} {value:#.3g}" for name, value in sorted((logs or {}).items()))
+            print(f"epoch {epoch + 1:>{len(str(last))}}/{last}  {values}")
+
+
+class Stopwatch(keras.callbacks.Callback):
+    """Notes after each epoch how long the training has run, and how good it is: time to quality.
+
+    Start it with the work that is to be timed: it runs from `Stopwatch()` on, so that building, compiling and
+    validating count.
+
+    Args:
+        monitor: Name of the metric to follow; smaller is better.
+    """
+
+    def __init__(self, monitor="val_loss"):
+        super().__init__()
+        self.monitor = monitor
+        self.start = time.perf_counter()
+        self.seconds, self.values = [], []
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Notes the time and the metric."""
+        self.seconds.append(time.perf_counter() - self.start)
+        self.values.append(float(logs[self.monitor]))
+
+    def seconds_to(self, threshold):
+        """Seconds until the end of the first epoch whose metric is at most `threshold`; infinity if none is."""
+        return next((s for s, value in zip(self.seconds, self.values) if value <= threshold), float("inf"))
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves after each epoch all that the rest of the training depends on, so that it can go on as if nothing happened.
+
+    That is: weights, the optimiser's moments and step count, and the states of the random generators (which Keras's
+    own `BackupAndRestore` leaves out). The file is replaced as a whole, so that an interruption while it is written
+    leaves the previous one. Callbacks with a memory of their own (early stopping, say) start afresh.
+
+        checkpoint = Checkpoint("run.npz")
+        start = checkpoint.restore(model, batches)  # 0 if there is nothing to restore
+        model.fit(batches, epochs=20, initial_epoch=start, callbacks=[checkpoint])
+
+    Args:
+        path: The .npz file to write.
+    """
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = pathlib.Path(path)
+
+    def restore(self, model, batches=None):
+        """Puts a compiled model, and the `Batches` it trains on, back into the state that was saved.
+
+        Returns:
+            The number of epochs that are done, 0 if nothing was saved.
+
+        Raises:
+            ValueError: the file is not a checkpoint of this model.
+        """
+        model.optimizer.build(model.trainable_variables)
+        if not self.path.exists():
+            return 0
+        variables = self._variables(model)
+        with np.load(self.path, allow_pickle=False) as file:
+            shapes = [file[f"v{i}"].shape for i in range(len(file.files) - 1)]
+            if shapes != [tuple(v.shape) for v in variables]:
+                raise ValueError(f"{str(self.path)!r} is a checkpoint of another model or optimiser. Expected "
+                                 f"{len(variables)} arrays with this model's shapes. Received: {len(shapes)} arrays")
+            for i, variable in enumerate(variables):
+                variable.assign(file[f"v{i}"])
+            done = int(file["epochs_done"])
+        if batches is not None:
+            batches.epoch = done
+        return done
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes the file beside the old one, then puts it in its place."""
+        arrays = {f"v{i}": ops.convert_to_numpy(v) for i, v in enumerate(self._variables(self.model))}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self.path.with_suffix(".unfinished")
+        try:
+            with open(unfinished, "wb") as file:
+                np.savez(file, epochs_done=epoch + 1, **arrays)
+            os.replace(unfinished, self.path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    def _variables(self, model):
+        return [*model.variables, *model.optimizer.variables]
