@@ -1,7 +1,7 @@
 """Autoencoders for image generation: the package that the six chapters share.
 
-Importing it loads nothing heavy and changes nothing but the messages that TensorFlow writes to the terminal when it
-starts: they are held back, and shown only if TensorFlow fails to load.
+Importing it loads nothing heavy and changes nothing but TensorFlow's chatter: what it writes to the terminal when it
+starts is held back, and shown only if it fails to load.
 """
 
 from autoencoder_utils import _startup

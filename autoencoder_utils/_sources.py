@@ -78,17 +78,16 @@ def download(name):
 
 def read_npz(path):
     """An .npz file in Keras's layout: x_train, y_train (or None), x_test, y_test (or None). Pickles are refused."""
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{str(path)!r} is not a readable .npz file. Received: another kind of file, or one cut short")
     try:
         with np.load(path, allow_pickle=False) as file:
             names = file.files
             arrays = [file[key] if key in names else None for key in ("x_train", "y_train", "x_test", "y_test")]
-    except ValueError as error:
-        if "pickle" not in str(error):
-            raise
-        raise ValueError(f"{str(path)!r} holds pickled objects, which are never loaded: they can run code. Expected "
-                         f"plain arrays of numbers. Received: {error}") from error
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
-        raise ValueError(f"{str(path)!r} is not a readable .npz file ({error}).") from error
+    except Exception as error:  # a damaged file can make zipfile, zlib or NumPy's header parser raise nearly anything
+        reason = "holds pickled objects, which are never loaded: they can run code" if "pickle" in str(error) else (
+            "is not a readable .npz file")
+        raise ValueError(f"{str(path)!r} {reason}. Expected plain arrays of numbers. Received: {error}") from error
     if arrays[0] is None or arrays[2] is None:
         raise ValueError(f"{str(path)!r} needs the arrays x_train and x_test (y_train and y_test are optional). "
                          f"Received: {', '.join(names) or 'no arrays'}")
@@ -99,7 +98,8 @@ def read_folder(path, size):
     """The images below a folder: float32 (n, height, width, channels) in [0, 1], labels (n,) or None, class names."""
     files = sorted(f for f in path.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file())
     if not files:
-        raise ValueError(f"The folder {str(path)!r} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+        raise ValueError(f"The folder {str(path)!r} holds no images. Expected files of the kinds "
+                         f"{', '.join(sorted(IMAGE_SUFFIXES))}. Received: {len(list(path.iterdir()))} other entries")
     pictures = [_read_image(file, size) for file in files]
     first = pictures[0].shape[:2]
     for file, picture in zip(files, pictures):
@@ -121,11 +121,11 @@ def _read_image(file, size):
         with Image.open(file) as opened:
             picture = ImageOps.exif_transpose(opened)
             if picture.mode.startswith("I"):  # 16 bits a pixel
-                picture = Image.fromarray((np.asarray(picture) / 257).clip(0, 255).astype("uint8"))
+                picture = Image.fromarray((np.asarray(picture) / 257).round().clip(0, 255).astype("uint8"))
             picture = picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
             if size is not None:
                 picture = ImageOps.fit(picture, (size[1], size[0]))
             pixels = np.asarray(picture, "float32") / 255
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"Could not read the image file {str(file)!r}: {error}") from error
+        raise ValueError(f"Could not read the image file {str(file)!r}. Received: {error}") from error
     return pixels.reshape(*pixels.shape[:2], -1)

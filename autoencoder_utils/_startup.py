@@ -1,8 +1,9 @@
-"""Keeps TensorFlow's start-up messages out of notebooks, without importing TensorFlow or switching anything off."""
+"""Keeps TensorFlow's chatter out of notebooks, without importing TensorFlow or switching anything off."""
 
 import contextlib
 import importlib.abc
 import importlib.util
+import logging
 import os
 import sys
 import tempfile
@@ -13,11 +14,17 @@ def quiet_tensorflow():
 
     The log level alone does not do it: the compiled library writes its first lines before it reads the level. So the
     import itself runs with the process's stderr held back in a file, which is shown if the import fails. Does nothing
-    when TensorFlow is already loaded, and nothing to oneDNN.
+    when TensorFlow is already loaded, and nothing to oneDNN. One later warning is dropped as well: that functions are
+    traced anew, which is what a notebook that trains one model after the other means to do.
     """
+    logging.getLogger("tensorflow").addFilter(_is_no_retracing_warning)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "tensorflow" not in sys.modules and not any(isinstance(f, _QuietFinder) for f in sys.meta_path):
         sys.meta_path.insert(0, _QuietFinder())
+
+
+def _is_no_retracing_warning(record):
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 class _QuietFinder(importlib.abc.MetaPathFinder):

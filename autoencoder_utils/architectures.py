@@ -99,6 +99,8 @@ def convolutional_decoder(image_shape, latent_dim, filters=(64, 32), activation=
         ValueError: impossible shape or code size.
     """
     _check(image_shape, latent_dim)
+    if not filters:
+        raise ValueError(f"`filters` needs at least one entry, one for each doubling. Received: filters={filters}")
     height, width, channels = image_shape
     scale = 2 ** len(filters)
     small = (math.ceil(height / scale), math.ceil(width / scale))
@@ -116,13 +118,17 @@ def convolutional_decoder(image_shape, latent_dim, filters=(64, 32), activation=
     return keras.Model(code, layers.Cropping2D(crop, name="logits")(h), name="decoder")
 
 
-def recurrent_encoder(image_shape, latent_dim, units=128):
-    """Reads the image as a sequence of rows with a GRU; the code is a linear map of its last state.
+def recurrent_encoder(image_shape, latent_dim, units=64):
+    """Reads the image as a sequence of rows, downwards and upwards, with a GRU each; the code maps their last states.
+
+    Both directions, because what a recurrent network read last it remembers best, and the last rows of a centred image
+    are empty. The GRU: Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical machine
+    translation", EMNLP 2014. Train it with clipped gradients (`clipnorm=1`).
 
     Args:
         image_shape: (height, width, channels): height steps of width * channels numbers.
         latent_dim: Numbers in the code, at least 1.
-        units: Size of the recurrent state.
+        units: Size of the state in each direction.
 
     Returns:
         A model (batch, height, width, channels) to (batch, latent_dim).
@@ -134,17 +140,19 @@ def recurrent_encoder(image_shape, latent_dim, units=128):
     height, width, channels = image_shape
     images = keras.Input(image_shape, name="images")
     rows = layers.Reshape((height, width * channels), name="rows")(images)
-    h = layers.GRU(units)(rows)  # (batch, units)
+    h = layers.Bidirectional(layers.GRU(units))(rows)  # (batch, 2 * units)
     return keras.Model(images, layers.Dense(latent_dim, name="code")(h), name="encoder")
 
 
-def recurrent_decoder(image_shape, latent_dim, units=128):
-    """Writes the image row by row with a GRU that is given the code at every step.
+def recurrent_decoder(image_shape, latent_dim, units=64):
+    """Writes the image row by row, downwards and upwards, with a GRU each, from a linear view of the code for each row.
+
+    A decoder that is given the same code at every step has to count rows before it can draw, and learns far slower.
 
     Args:
         image_shape: (height, width, channels).
         latent_dim: Numbers in the code, at least 1.
-        units: Size of the recurrent state.
+        units: Size of the state in each direction.
 
     Returns:
         A model (batch, latent_dim) to logits (batch, height, width, channels).
@@ -155,7 +163,9 @@ def recurrent_decoder(image_shape, latent_dim, units=128):
     _check(image_shape, latent_dim)
     height, width, channels = image_shape
     code = keras.Input((latent_dim,), name="code")
-    h = layers.GRU(units, return_sequences=True)(layers.RepeatVector(height)(code))  # (batch, height, units)
+    size = max(units // 2, 1)
+    views = layers.Reshape((height, size))(layers.Dense(height * size)(code))  # (batch, height, units / 2)
+    h = layers.Bidirectional(layers.GRU(units, return_sequences=True))(views)  # (batch, height, 2 * units)
     rows = layers.Dense(width * channels, name="rows")(h)  # (batch, height, width * channels)
     return keras.Model(code, layers.Reshape(image_shape, name="logits")(rows), name="decoder")
 

@@ -6,12 +6,13 @@ from keras import ops
 
 from autoencoder_utils.data import check_images
 from autoencoder_utils.losses import get_reconstruction_loss
+from autoencoder_utils.training import Stacked
 
 BATCH = 500  # images at a time where nothing is trained
 
 
 @keras.saving.register_keras_serializable("autoencoder_utils")
-class Autoencoder(keras.Model):
+class Autoencoder(Stacked, keras.Model):
     """An encoder and a decoder that are trained together to give the input back.
 
     `fit(images)` learns to reproduce its input, `fit(inputs, targets)` to turn inputs into targets. Rumelhart, Hinton
@@ -27,6 +28,8 @@ class Autoencoder(keras.Model):
         ValueError: encoder and decoder that don't fit together, an unknown loss; from `fit`, `evaluate`, `predict`,
             `encode` and `reconstruct`: images of another shape or outside [0, 1].
     """
+
+    encoder_outputs = ("the code",)  # what the encoder puts out, side by side, each as long as the decoder's input
 
     def __init__(self, encoder, decoder, reconstruction_loss="bernoulli", **kwargs):
         super().__init__(**kwargs)
@@ -86,7 +89,7 @@ class Autoencoder(keras.Model):
         if isinstance(x, keras.utils.PyDataset):
             kwargs.setdefault("shuffle", False)
         validation = kwargs.get("validation_data")
-        self._check_data(x, y, *(validation if isinstance(validation, tuple | list) else (validation,)))
+        self._check_data(x, y, *(validation[:2] if isinstance(validation, tuple | list) else (validation,)))
         return super().fit(x, y, **kwargs)
 
     def evaluate(self, x=None, y=None, **kwargs):
@@ -111,10 +114,12 @@ class Autoencoder(keras.Model):
         return ops.mean(nats if sample_weight is None else nats * ops.reshape(sample_weight, (-1,)))
 
     def _check_fit(self):
-        code, expected = self.encoder.output_shape, self.decoder.input_shape
-        if code[-1] != expected[-1]:
-            raise ValueError(f"The encoder's code must be what the decoder takes. Received: encoder output {code}, "
-                             f"decoder input {expected}")
+        """Codes and images must have the shapes on one side that they have on the other."""
+        code, numbers = self.encoder.output_shape, self.decoder.input_shape[-1] * len(self.encoder_outputs)
+        if len(code) != 2 or code[-1] != numbers:
+            parts = " and ".join(self.encoder_outputs)
+            raise ValueError(f"The encoder must put out {parts}, {numbers} numbers, to fit the decoder. Received: "
+                             f"encoder output {code}, decoder input {self.decoder.input_shape}")
         if self.decoder.output_shape[1:] != self.encoder.input_shape[1:]:
             raise ValueError(f"The decoder must put out images of the encoder's shape. Received: encoder input "
                              f"{self.encoder.input_shape}, decoder output {self.decoder.output_shape}")

@@ -151,7 +151,7 @@ def _with_validation(name, x_train, y_train, x_test, y_test):
 
 def _load_path(source, height_width):
     path = pathlib.Path(source)
-    if path.is_dir():
+    if path.is_dir() and str(source):
         images, labels, class_names = _sources.read_folder(path, height_width)
         return split_images(images, labels, str(path), class_names)
     if path.is_file() and path.suffix == ".npz":
@@ -159,7 +159,7 @@ def _load_path(source, height_width):
     if path.is_file():
         raise ValueError(f"A data set is an .npz file or a folder of images. Received: {str(path)!r}")
     if path.suffix or len(path.parts) > 1:
-        raise FileNotFoundError(f"There is no file or folder {str(path)!r}.")
+        raise FileNotFoundError(f"There is no file or folder of that name. Received: {str(path)!r}")
     known = ", ".join(map(repr, _sources.OFFLINE + _sources.DOWNLOADED))
     raise ValueError(f"Unknown data set. Expected one of {known}, or the path of an .npz file or a folder of images. "
                      f"Received: source={source!r}")
@@ -172,6 +172,10 @@ def _split(images, labels, name):
         raise ValueError(f"{name}: images need 1 or 3 channels, as (n, height, width) or (n, height, width, channels). "
                          f"Received: shape {images.shape}")
     images = check_images(images.astype("float32") / 255 if images.dtype == np.uint8 else images, name=f"{name} images")
+    if labels is not None and labels.shape == (len(images), 1):  # as Keras keeps CIFAR's
+        labels = labels[:, 0]
+    if labels is not None and not np.issubdtype(labels.dtype, np.number):
+        raise ValueError(f"{name}: labels must be whole numbers. Received: dtype {labels.dtype}")
     if labels is not None and labels.shape != (len(images),):
         raise ValueError(f"{name}: one label an image is needed, shape ({len(images)},). Received: {labels.shape}")
     return Split(images, None if labels is None else labels.astype("int64"))
@@ -180,7 +184,8 @@ def _split(images, labels, name):
 def _two_parts(split, share):
     """Cuts off `share` of a split at random, stratified where every class is large enough for it."""
     labels = split.labels
-    stratify = labels if labels is not None and np.unique(labels, return_counts=True)[1].min() >= 10 else None
+    smallest = 0 if labels is None else np.unique(labels, return_counts=True)[1].min()
+    stratify = labels if round(share * smallest) >= 1 else None
     parts = train_test_split(np.arange(len(split)), test_size=round(share * len(split)), random_state=0,
                              stratify=stratify)
     return [Split(split.images[i], None if labels is None else labels[i]) for i in parts]

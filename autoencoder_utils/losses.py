@@ -11,8 +11,8 @@ from keras import ops
 def bernoulli_loss(images, logits):
     """Cross-entropy: minus the log-likelihood of pixels x under Bernoulli(p), p = sigmoid(logit).
 
-    -x log p - (1 - x) log(1 - p), written as max(a, 0) - a x + log(1 + exp(-|a|)) with the logit a, which neither
-    overflows nor loses digits. For grey pixels it is a loss with a floor above 0 (the entropy of each pixel) rather
+    -x log p - (1 - x) log(1 - p), written as log(1 + exp(a)) - a x with the logit a, which neither overflows nor loses
+    digits. For grey pixels it is a loss with a floor above 0 (the entropy of each pixel) rather
     than a likelihood: Loaiza-Ganem and Cunningham, "The continuous Bernoulli", NeurIPS 2019.
 
     Args:
@@ -22,8 +22,7 @@ def bernoulli_loss(images, logits):
     Returns:
         Nats an image, (batch,).
     """
-    nats = ops.maximum(logits, 0) - logits * images + ops.log1p(ops.exp(-ops.abs(logits)))
-    return ops.sum(nats, axis=(1, 2, 3))
+    return ops.sum(ops.softplus(logits) - logits * images, axis=(1, 2, 3))
 
 
 def gaussian_loss(images, logits, variance=1.0):

@@ -124,4 +124,8 @@ def pca_reconstruction(train_images, images, latent_dim):
 
 def _check_pair(images, reconstructions):
     images = check_images(images)
-    return images, check_images(reconstructions, images.shape[1:], "reconstructions")
+    reconstructions = check_images(reconstructions, images.shape[1:], "reconstructions")
+    if len(images) != len(reconstructions):
+        raise ValueError(f"Expected reconstructions of all {len(images)} images, one each. Received: "
+                         f"{len(reconstructions)} reconstructions")
+    return images, reconstructions

@@ -1,5 +1,7 @@
 """Figures: arrays in, a Matplotlib Figure out. `show` puts one into a notebook with its description."""
 
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -37,7 +39,7 @@ def image_rows(rows, scale=0.8):
         A Figure.
 
     Raises:
-        ValueError: rows of different lengths.
+        ValueError: no rows, or rows of different lengths.
     """
     lengths = {label: len(images) for label, images in rows.items()}
     if len(set(lengths.values())) != 1:
@@ -68,10 +70,10 @@ def curves(lines, x_label, y_label, x=None, reference=None):
         A Figure.
     """
     figure, axis = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
-    for (name, values), colour in zip(lines.items(), COLOURS):
+    for (name, values), colour in zip(lines.items(), itertools.cycle(COLOURS)):
         positions = np.arange(1, len(values) + 1) if x is None else x[name]
         axis.plot(positions, values, color=colour, label=name, linewidth=2)
-    for (name, value), style in zip((reference or {}).items(), ("--", ":", "-.")):
+    for (name, value), style in zip((reference or {}).items(), itertools.cycle(("--", ":", "-."))):
         axis.axhline(value, color="#4D4D4D", linestyle=style, linewidth=1.2, label=name)
     axis.set(xlabel=x_label, ylabel=y_label)
     axis.grid(color="#E5E5E5")
@@ -85,20 +87,23 @@ def model_diagram(model):
     """A model's layers as boxes from left to right, with the shape of what they hand on at every arrow.
 
     Args:
-        model: A built Keras functional model, or any object with `layers`, each with `name` and `output`.
+        model: A built Keras functional or sequential model: `input_shape`, and `layers` with `name` and `output`.
 
     Returns:
-        A Figure. The height of a box grows with the logarithm of how many numbers the layer puts out.
+        A Figure. The height of a box grows with the square root of how many numbers the layer puts out.
     """
-    layers = [(layer.name, tuple(layer.output.shape[1:])) for layer in model.layers]
-    figure, axis = plt.subplots(figsize=(1.5 * len(layers), 2.6), layout="constrained")
-    heights = [0.25 + 0.12 * np.log2(max(int(np.prod(shape)), 1)) for _, shape in layers]
-    for i, ((name, shape), height) in enumerate(zip(layers, heights)):
+    boxes = [(layer.name, tuple(layer.output.shape[1:])) for layer in model.layers]
+    if boxes[0][1] != tuple(model.input_shape[1:]):  # a sequential model does not list its input
+        boxes.insert(0, ("input", tuple(model.input_shape[1:])))
+    heights = np.sqrt([np.prod(shape) for _, shape in boxes])
+    heights = 2 * heights / heights.max()
+    figure, axis = plt.subplots(figsize=(1.4 * len(boxes), 2.4), layout="constrained")
+    for i, ((name, shape), height) in enumerate(zip(boxes, heights)):
         axis.add_patch(plt.Rectangle((i - 0.12, -height / 2), 0.24, height, facecolor=COLOURS[5], edgecolor=COLOURS[0]))
-        axis.text(i, max(heights) / 2 + 0.12, name, ha="center", va="bottom", fontsize=10)
-        axis.text(i, -max(heights) / 2 - 0.12, " x ".join(map(str, shape)), ha="center", va="top", fontsize=10)
+        axis.text(i, 1.1, name, ha="center", va="bottom", fontsize=10)
+        axis.text(i, -1.1, " x ".join(map(str, shape)), ha="center", va="top", fontsize=10)
         if i:
             axis.annotate("", (i - 0.15, 0), (i - 0.85, 0), arrowprops={"arrowstyle": "->", "color": "#4D4D4D"})
-    axis.set(xlim=(-0.5, len(layers) - 0.5), ylim=(-max(heights) / 2 - 0.5, max(heights) / 2 + 0.5))
+    axis.set(xlim=(-0.5, len(boxes) - 0.5), ylim=(-1.5, 1.5))
     axis.axis("off")
     return figure

@@ -3,10 +3,13 @@
 import os
 import pathlib
 import time
+import zipfile
 
 import keras
 import numpy as np
 from keras import ops
+
+from autoencoder_utils.data import check_images
 
 
 def warmup_cosine(peak, steps, warmup=0.05):
@@ -24,10 +27,10 @@ def warmup_cosine(peak, steps, warmup=0.05):
         A Keras learning-rate schedule.
 
     Raises:
-        ValueError: no steps.
+        ValueError: no steps, a warm-up that is no such share.
     """
-    if steps < 1:
-        raise ValueError(f"`steps` must be at least 1. Received: steps={steps}")
+    if steps < 1 or not 0 <= warmup < 1:
+        raise ValueError(f"`steps` must be at least 1 and `warmup` in [0, 1). Received: steps={steps}, warmup={warmup}")
     rise = round(warmup * steps)
     return keras.optimizers.schedules.CosineDecay(
         peak / max(rise, 1), steps - rise, warmup_target=peak if rise else None, warmup_steps=rise)
@@ -45,17 +48,17 @@ class Batches(keras.utils.PyDataset):
         batch_size: Images a batch, at most n.
         seed: Of the order and of `vary`.
         vary: Function (images, seed) to images of the same shape, such as `corruption.random_affine`, or None.
-        stack: How many batches to hand over at a time, as one array (stack, batch_size, height, width, channels), for
-            models that are `Stacked`; None hands over single batches.
+        stack: How many batches to hand over at a time, as one array (stack, batch_size, height, width, channels), to a
+            model that is `Stacked`; None hands over single batches.
 
     Raises:
-        ValueError: fewer images than one batch (or stack of batches) needs.
+        ValueError: images out of form; fewer than one batch (or stack of batches) needs.
     """
 
     def __init__(self, images, batch_size=64, seed=0, vary=None, stack=None):
         super().__init__()
-        self.images, self.batch_size, self.seed, self.vary, self.stack = images, batch_size, seed, vary, stack
-        self.epoch = 0
+        self.images, self.batch_size, self.seed = check_images(images), batch_size, seed
+        self.vary, self.stack, self.epoch = vary, stack, 0
         if len(images) < batch_size * (stack or 1):
             raise ValueError(f"Expected at least {batch_size * (stack or 1)} images, for one batch. "
                              f"Received: {len(images)}")
@@ -77,23 +80,27 @@ class Batches(keras.utils.PyDataset):
 
 
 class Stacked:
-    """Mixed into a model, it takes many optimiser steps in one compiled call: `class Fast(Stacked, Autoencoder)`.
+    """Lets a Keras model take many optimiser steps in one compiled call: `fit(Batches(images, stack=steps))`.
 
-    Small models lose much of their time between steps, where Keras fetches a batch and hands every weight and moment
-    to the compiled step and back. Given `Batches(..., stack=steps)`, this runs the model's own training step on one
-    batch after another inside the compiled function. Compile it with `jit_compile=True`, and without `metrics`.
+    A small model loses half of its time between steps, where Keras fetches a batch and hands every weight and moment
+    to the compiled step and back. Given a stack of batches, (stack, batch, height, width, channels), this runs the
+    model's own training step on one after the other inside the compiled function. It takes effect with
+    `compile(jit_compile=True)`; give `compile` no `metrics`, which Keras would set up for the wrong shape. The mixin of
+    `Autoencoder` and its kin; single batches pass through it unchanged.
     """
 
     def train_step(self, *arguments):
-        """As Keras calls it: (data) on TensorFlow and PyTorch, (state, data) on JAX; data is (stack, batch, ...)."""
-        (batches,) = arguments[-1]
-        one_step = super().train_step
+        """As Keras calls it: (data) on TensorFlow and PyTorch, (state, data) on JAX, whose steps carry their state."""
+        data, one_step = arguments[-1], super().train_step
+        if not isinstance(data, tuple) or len(data) != 1 or len(data[0].shape) != 5:
+            return one_step(*arguments)
+        (batches,) = data
         if keras.backend.backend() == "jax":
-            def step(state, batch):
+            def carry(state, batch):
                 logs, state = one_step(state, (batch,))
                 return state, logs
 
-            state, logs = ops.scan(step, arguments[0], batches)
+            state, logs = ops.scan(carry, arguments[0], batches)
             return {name: values[-1] for name, values in logs.items()}, state
 
         def step(i, done):
@@ -119,7 +126,8 @@ class EpochLine(keras.callbacks.Callback):
         """Prints the line."""
         last = self.params["epochs"]
         if (epoch + 1) % self.every == 0 or epoch + 1 == last:
-            values = "  ".join(f"{name} {value:#.3g}" for name, value in sorted((logs or {}).items()))
+            texts = {name: f"{value:#.3g}".rstrip(".") for name, value in sorted((logs or {}).items())}
+            values = "  ".join(f"{name} {text}" for name, text in texts.items())
             print(f"epoch {epoch + 1:>{len(str(last))}}/{last}  {values}")
 
 
@@ -181,14 +189,16 @@ class Checkpoint(keras.callbacks.Callback):
         if not self.path.exists():
             return 0
         variables = self._variables(model)
-        with np.load(self.path, allow_pickle=False) as file:
-            shapes = [file[f"v{i}"].shape for i in range(len(file.files) - 1)]
-            if shapes != [tuple(v.shape) for v in variables]:
-                raise ValueError(f"{str(self.path)!r} is a checkpoint of another model or optimiser. Expected "
-                                 f"{len(variables)} arrays with this model's shapes. Received: {len(shapes)} arrays")
-            for i, variable in enumerate(variables):
-                variable.assign(file[f"v{i}"])
-            done = int(file["epochs_done"])
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                done, arrays = int(file["epochs_done"]), [file[f"v{i}"] for i in range(len(file.files) - 1)]
+        except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{str(self.path)!r} is not a readable checkpoint. Received: {error}") from error
+        if [array.shape for array in arrays] != [tuple(v.shape) for v in variables]:
+            raise ValueError(f"{str(self.path)!r} is a checkpoint of another model or optimiser. Expected "
+                             f"{len(variables)} arrays with this model's shapes. Received: {len(arrays)} arrays")
+        for variable, array in zip(variables, arrays):
+            variable.assign(array)
         if batches is not None:
             batches.epoch = done
         return done

@@ -26,6 +26,8 @@ class VariationalAutoencoder(Autoencoder):
         ValueError: an encoder whose output is not twice the decoder's input; negative beta.
     """
 
+    encoder_outputs = ("z_mean", "z_log_var")
+
     def __init__(self, encoder, decoder, reconstruction_loss="bernoulli", beta=1.0, seed=0, **kwargs):
         super().__init__(encoder, decoder, reconstruction_loss, **kwargs)
         if beta < 0:
@@ -73,9 +75,3 @@ class VariationalAutoencoder(Autoencoder):
     def get_config(self):
         """Everything that `keras.models.load_model` needs."""
         return super().get_config() | {"beta": self.beta, "seed": self.seed}
-
-    def _check_fit(self):
-        size, latent_dim = self.encoder.output_shape[-1], self.decoder.input_shape[-1]
-        if size != 2 * latent_dim:
-            raise ValueError(f"A variational encoder puts out z_mean and z_log_var, {2 * latent_dim} numbers for the "
-                             f"decoder's {latent_dim}. Received: encoder output {self.encoder.output_shape}")

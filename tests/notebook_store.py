@@ -116,7 +116,7 @@ def problems(path):
         found.append("widget state is stored")
     for cell in notebook.cells:
         found += [f"cell {cell.id!r}: {problem}" for problem in _cell_problems(cell)]
-    return found + _heading_problems(notebook)
+    return found + list(_heading_problems(notebook))
 
 
 def _cell_problems(cell):
