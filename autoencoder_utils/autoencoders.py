@@ -8,7 +8,7 @@ from autoencoder_utils.data import check_images
 from autoencoder_utils.losses import get_reconstruction_loss
 from autoencoder_utils.training import Stacked
 
-BATCH = 500  # images at a time where nothing is trained
+BATCH = 200  # images at a time where nothing is trained
 
 
 @keras.saving.register_keras_serializable("autoencoder_utils")
