@@ -23,11 +23,13 @@ import pathlib
 import statistics
 import time
 
+# isort: off
+import autoencoder_utils  # noqa: F401  before Keras: it holds TensorFlow's start-up messages back
+# isort: on
 import keras
 import numpy as np
 from keras import layers
 
-import autoencoder_utils  # noqa: F401  before Keras: it holds TensorFlow's start-up messages back
 from autoencoder_utils import architectures, metrics, plotting
 from autoencoder_utils.autoencoders import Autoencoder
 from autoencoder_utils.data import load_images
