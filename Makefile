@@ -11,7 +11,7 @@ DATA ?= digits
 .DEFAULT_GOAL := test
 
 lab: $(READY)  ## open the course in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)  # containers run as root
 
 test: lint unit test-notebooks  ## every test
 
