@@ -1,7 +1,7 @@
 """Ways to spoil or to vary images: noise, masks, blur, downsampling, small deformations. Arrays in, arrays out."""
 
 import numpy as np
-from scipy.ndimage import affine_transform, gaussian_filter
+from scipy.ndimage import gaussian_filter
 
 from autoencoder_utils.data import check_images
 
@@ -142,9 +142,27 @@ def random_affine(images, seed, rotation=15.0, shear=0.2, scale=0.1, shift=1.5):
     rotate = np.array([[cos, sin], [-sin, cos]])  # (2, 2, batch)
     stretch = np.array([[np.exp(scale * grow_y), 0 * turn], [shear * slant, np.exp(scale * grow_x)]])
     matrices = np.einsum("ijn,jkn->nik", rotate, stretch)  # (batch, 2, 2), from places in the result to the source
-    offsets = centre + shift * np.stack([down, right], axis=1) - matrices @ centre  # (batch, 2)
-    result = np.empty_like(images)
-    for source, matrix, offset, target in zip(images, matrices, offsets, result):
-        for channel in range(images.shape[-1]):
-            affine_transform(source[..., channel], matrix, offset, output=target[..., channel], order=1)
-    return np.clip(result, 0, 1)
+    offsets = centre + 1 + shift * np.stack([down, right], axis=1) - matrices @ centre  # 1 for the border, below
+    places = np.indices(images.shape[1:3], "float32").reshape(2, -1)  # (2, pixels)
+    sources = matrices.astype("float32") @ places + offsets[..., None].astype("float32")  # (batch, 2, pixels)
+    return _interpolate(np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0))), sources).reshape(images.shape).clip(0, 1)
+
+
+def _interpolate(images, places):
+    """Values between pixels, linear in rows and columns: images (n, h, w, c) at places (n, 2, m) gives (n, m, c).
+
+    Places outside take the value at the border.
+    """
+    count, height, width, channels = images.shape
+    y, x = places[:, 0].clip(0, height - 1), places[:, 1].clip(0, width - 1)  # (n, m) each
+    top, left = np.minimum(y.astype("int32"), height - 2), np.minimum(x.astype("int32"), width - 2)
+    corner = top * width + left + height * width * np.arange(count)[:, None]  # of the four pixels around, in `flat`
+    down, right = (y - top.astype("float32"))[..., None], (x - left.astype("float32"))[..., None]  # (n, m, 1)
+    flat = images.reshape(-1, channels)
+    above = _between(flat.take(corner, 0), flat.take(corner + 1, 0), right)
+    below = _between(flat.take(corner + width, 0), flat.take(corner + width + 1, 0), right)
+    return _between(above, below, down)
+
+
+def _between(start, end, share):
+    return start + share * (end - start)

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, map_coordinates
 from skimage.measure import block_reduce
 
 from autoencoder_utils import corruption
-from autoencoder_utils.corruption import blur, downsample, gaussian_noise, mask_square, salt_and_pepper
+from autoencoder_utils.corruption import blur, downsample, gaussian_noise, mask_square, random_affine, salt_and_pepper
 
 SHAPES = st.tuples(st.integers(1, 3), st.integers(4, 9), st.integers(4, 9), st.sampled_from([1, 3]))
 IMAGES = SHAPES.flatmap(lambda shape: hnp.arrays("float32", shape, elements=st.floats(0, 1, width=32)))
@@ -132,6 +132,74 @@ def test_downsampling_is_scikit_images_block_average(factor, rows, columns, chan
     result = downsample(images, factor)
     assert result.dtype == "float32"
     np.testing.assert_allclose(result, block_reduce(images, (1, factor, factor, 1), np.mean), atol=1e-6)
+
+
+@settings(deadline=None, max_examples=25)
+@given(IMAGES, st.integers(0, 2**32))
+def test_deformation_keeps_the_form_and_its_input(images, seed):
+    before = images.copy()
+    result = random_affine(images, seed)
+    np.testing.assert_array_equal(images, before)
+    assert result.shape == images.shape and result.dtype == "float32"
+    assert result.min() >= 0 and result.max() <= 1
+    np.testing.assert_array_equal(random_affine(images, seed), result)
+    np.testing.assert_allclose(random_affine(images, seed, 0, 0, 0, 0), images, atol=1e-6)
+
+
+def test_interpolation_is_scipys():
+    rng = np.random.default_rng(0)
+    images = rng.random((3, 7, 9, 2), "float32")
+    places = rng.uniform(-2, 11, (3, 2, 200)).astype("float32")
+    result = corruption._interpolate(images, places)
+    for i in range(3):
+        for c in range(2):
+            expected = map_coordinates(images[i, ..., c], places[i], order=1, mode="nearest")
+            np.testing.assert_allclose(result[i, :, c], expected, atol=1e-5)
+
+
+def moments(images):
+    """Centre (batch, 2) and covariance (batch, 2, 2) of the brightness, in pixels: rows first."""
+    places = np.indices(images.shape[1:3]).reshape(2, -1)
+    share = images.reshape(len(images), 1, -1).astype("float64")
+    share /= share.sum(-1, keepdims=True)
+    centre = (share * places).sum(-1)
+    apart = places - centre[..., None]
+    return centre, np.einsum("nip,njp->nij", share * apart, apart)
+
+
+def bar(count):
+    """Images of a soft upright bar in the middle: standard deviations of 6 rows and 2 columns."""
+    y, x = np.indices((61, 61)) - 30
+    return np.repeat(np.exp(-(y**2 / 72 + x**2 / 8))[None, ..., None].astype("float32"), count, axis=0)
+
+
+def test_rotation_is_uniform_about_the_centre():
+    centre, covariance = moments(random_affine(bar(2000), 0, 20, 0, 0, 0))
+    np.testing.assert_allclose(centre, 30, atol=1e-3)
+    angles = np.rad2deg(0.5 * np.arctan2(2 * covariance[:, 0, 1], covariance[:, 0, 0] - covariance[:, 1, 1]))
+    assert np.abs(angles).max() <= 20.01 and angles.mean() == pytest.approx(0, abs=4 * 20 / np.sqrt(3 * 2000))
+    assert angles.std() == pytest.approx(20 / np.sqrt(3), rel=0.05)
+    np.testing.assert_allclose(np.linalg.eigvalsh(covariance)[:, 1], 36, rtol=0.02)
+
+
+def test_shift_is_uniform_in_both_directions():
+    centre, covariance = moments(random_affine(bar(2000), 0, 0, 0, 0, 3))
+    for moved in (centre - 30).T:
+        assert np.abs(moved).max() <= 3.01 and moved.std() == pytest.approx(3 / np.sqrt(3), rel=0.05)
+    assert abs(np.corrcoef(centre.T)[0, 1]) < 0.1
+
+
+def test_scale_multiplies_height_and_width_by_at_most_its_exponential():
+    _, covariance = moments(random_affine(bar(2000), 0, 0, 0, 0.2, 0))
+    for variance, own in zip((covariance[:, 0, 0], covariance[:, 1, 1]), (36, 4)):
+        logarithm = 0.5 * np.log(variance / own)
+        assert np.abs(logarithm).max() < 0.25 and logarithm.std() == pytest.approx(0.2 / np.sqrt(3), rel=0.1)
+
+
+def test_shear_moves_rows_sideways_in_proportion_to_their_distance():
+    _, covariance = moments(random_affine(bar(2000), 0, 0, 0.3, 0, 0))
+    slope = covariance[:, 0, 1] / covariance[:, 0, 0]  # columns a row
+    assert np.abs(slope).max() <= 0.305 and slope.std() == pytest.approx(0.3 / np.sqrt(3), rel=0.05)
 
 
 @pytest.mark.parametrize(("function", "arguments", "message"), [
