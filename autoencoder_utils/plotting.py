@@ -134,7 +134,7 @@ def _draw_bars(axis, bars, spans):
         part = 6 if i in (0, len(bars) - 1) else 1 if i == middle else 0 if middle is None or i < middle else 2
         axis.add_patch(plt.Rectangle((i - 0.1, -height / 2), 0.2, height, color=COLOURS[part], linewidth=0))
         axis.text(i, -1.08, " x ".join(map(str, shape)), ha="center", va="top", fontsize=9)
-        axis.text(i, -1.28, names.get(i, ""), ha="center", va="top", fontsize=10, fontweight="bold", color=COLOURS[part])
+        axis.text(i, -1.28, names.get(i, ""), ha="center", va="top", fontsize=10, weight="bold", color=COLOURS[part])
         if i:
             axis.annotate("", (i - 0.14, 0), (i - 0.86, 0), arrowprops={"arrowstyle": "->", "color": "#4D4D4D"})
             axis.text(i - 0.5, 0.08, layer, ha="center", va="bottom", fontsize=9)
