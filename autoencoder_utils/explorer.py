@@ -18,10 +18,10 @@ from autoencoder_utils import plotting
 
 LARGEST = 200_000  # bytes of the page: with the figure it stays below 300 kB in the notebook
 POINTS = 1000  # codes that are drawn at most
-LEVELS = 32  # grey levels of the images in the page: half the bytes of 256
+LEVELS = 16  # grey levels of the images: a third of the bytes of 256
 
 
-def show_explorer(decode, codes, labels=None, description="", side=21):
+def show_explorer(decode, codes, labels=None, description="", side=17):
     """Displays the map of a two-dimensional code in a notebook: a figure, then the interactive map.
 
     Args:
@@ -75,20 +75,20 @@ def map_figure(images, extent, codes, labels=None):
     Returns:
         A Figure.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 4.2), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(6.8, 3.4), layout="constrained")
     if len(images) % 2 and len(images) > 3:
         images = images[::2, ::2]  # every other one still reaches from edge to edge, and can be recognised
     half_x, half_y = np.array([extent[1] - extent[0], extent[3] - extent[2]]) / (len(images) - 1) / 2
     around = np.add(extent, (-half_x, half_x, -half_y, half_y))  # the outer images' centres lie on the edges
-    sheet = _sheet(images)
+    sheet = np.round(_sheet(images) * (LEVELS - 1)) / (LEVELS - 1)
     left.imshow(sheet.squeeze(-1) if sheet.shape[-1] == 1 else sheet, cmap="gray", vmin=0, vmax=1, extent=around,
                 aspect="auto", interpolation="antialiased")
     kinds = [None] if labels is None else np.unique(labels)
     for i, kind in enumerate(kinds):
         chosen = codes if kind is None else codes[labels == kind]
-        right.scatter(*chosen.T, s=7, color=_colour(i), label=kind)
+        right.scatter(*chosen.T, s=4, color=_colour(i), label=kind)
         if kind is not None:
-            right.text(*np.median(chosen, axis=0), str(kind), fontsize=13, fontweight="bold", ha="center", va="center",
+            right.text(*np.median(chosen, axis=0), str(kind), fontsize=11, fontweight="bold", ha="center", va="center",
                        bbox={"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": _colour(i)})
     right.set(xlim=around[:2], ylim=around[2:], title="codes of images")
     left.set(title="decoded codes", ylabel="second number of the code")
