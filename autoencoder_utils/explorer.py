@@ -21,7 +21,7 @@ POINTS = 1000  # codes that are drawn at most
 LEVELS = 16  # grey levels of the images: a third of the bytes of 256
 
 
-def show_explorer(decode, codes, labels=None, description="", side=17):
+def show_explorer(decode, codes, labels=None, description="", side=15):
     """Displays the map of a two-dimensional code in a notebook: a figure, then the interactive map.
 
     Args:
