@@ -117,9 +117,11 @@ def map_html(images, extent, codes, labels=None):
     every = -(-len(codes) // POINTS)
     places = (codes[::every] - (left, top)) / (right - left, bottom - top)  # (points, 2), in [0, 1] from the top left
     kinds = np.zeros(len(codes), int) if labels is None else np.unique(labels, return_inverse=True)[1]
+    points = np.column_stack([np.round(1000 * places), kinds[::every]]).astype(int)
+    points = points[((places >= 0) & (places <= 1)).all(axis=1)]  # those that the map covers
     content = {"sprite": _png(_sheet(images)), "side": side, "height": height, "width": width,
                "extent": [round(float(v), 3) for v in extent],
-               "points": np.column_stack([np.round(1000 * places), kinds[::every]]).astype(int).ravel().tolist(),
+               "points": points.ravel().tolist(),
                "colours": [_colour(i) for i in range(int(kinds.max()) + 1)]}
     text = json.dumps(content, separators=(",", ":"))
     name = "map-" + hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -145,8 +147,7 @@ def _extent(codes):
     """(left, right, bottom, top) of the middle 98 % of the codes in each direction, and a little more."""
     low, high = np.percentile(codes, [1, 99], axis=0)
     margin = 0.04 * (high - low) + 1e-6
-    (left, bottom), (right, top) = low - margin, high + margin
-    return left, right, bottom, top
+    return low[0] - margin[0], high[0] + margin[0], low[1] - margin[1], high[1] + margin[1]
 
 
 def _colour(i):
@@ -165,8 +166,7 @@ def _sheet(images):
 def _png(sheet):
     """A picture (height, width, 1 or 3) in [0, 1] as the address of a PNG with few grey levels."""
     levels = np.round(sheet * (LEVELS - 1)) * 255 / (LEVELS - 1)
-    buffer = io.BytesIO()
-    picture = levels.round().astype("uint8")
+    buffer, picture = io.BytesIO(), levels.round().astype("uint8")
     Image.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture).save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 

@@ -74,6 +74,8 @@ def test_page_carries_the_codes_with_their_colours():
     np.testing.assert_allclose(points[:, 0] / 1000 * 4 - 2, codes[:, 0], atol=0.003)
     np.testing.assert_allclose(3 - points[:, 1] / 1000 * 4, codes[:, 1], atol=0.003)  # the top is 0
     np.testing.assert_array_equal(points[:, 2], labels)
+    beyond = content(explorer.map_html(explorer.decode_grid(decode, (0, 2, 1, 3), 3), (0, 2, 1, 3), codes, labels))
+    assert len(beyond["points"]) == 3 * ((codes[:, 0] >= 0) & (codes[:, 1] >= 1)).sum()  # only what the map covers
     assert len(set(told["colours"])) == 10 and all(re.fullmatch("#[0-9A-F]{6}", c) for c in told["colours"])
 
 
