@@ -1,4 +1,4 @@
-"""The autoencoder and the denoising autoencoder, as Keras models."""
+"""The autoencoder and its regularised kin, denoising, sparse and contractive, as Keras models."""
 
 import keras
 import numpy as np
@@ -9,6 +9,7 @@ from autoencoder_utils.losses import get_reconstruction_loss
 from autoencoder_utils.training import Stacked
 
 BATCH = 200  # images at a time where nothing is trained
+NUDGE = 0.01  # deviation of the pixel noise that probes a contractive encoder: small beside 1, large beside rounding
 
 
 @keras.saving.register_keras_serializable("autoencoder_utils")
@@ -78,7 +79,7 @@ class Autoencoder(Stacked, keras.Model):
         return self.decode(self.encode(images, batch_size), batch_size)
 
     def predict(self, x, batch_size=BATCH, verbose=0):
-        """The same as `reconstruct`: arrays of images in, pixels (not logits) out; it prints nothing."""
+        """The same as `reconstruct`: images in, pixels (not logits) out; it prints nothing."""
         return self.reconstruct(x, batch_size)
 
     def fit(self, x=None, y=None, **kwargs):
@@ -157,6 +158,90 @@ class DenoisingAutoencoder(Autoencoder):
     def get_config(self):
         """Everything that `keras.models.load_model` needs."""
         return super().get_config() | {"corruption": keras.saving.serialize_keras_object(self.corruption)}
+
+
+class _PenalisedAutoencoder(Autoencoder):
+    """An autoencoder whose loss has a second term, `penalty`, one number an image, times `weight`."""
+
+    def __init__(self, encoder, decoder, weight, reconstruction_loss="bernoulli", **kwargs):
+        super().__init__(encoder, decoder, reconstruction_loss, **kwargs)
+        if weight < 0:
+            raise ValueError(f"`weight` must be at least 0. Received: weight={weight}")
+        self.weight = weight
+        self.reconstruction_tracker = keras.metrics.Mean(name="reconstruction_loss")
+        self.penalty_tracker = keras.metrics.Mean(name="penalty")
+
+    def call(self, images, training=False):
+        """Images to a dictionary: logits (batch, height, width, channels) and penalty (batch,)."""
+        codes = self.encoder(images, training=training)
+        return {"logits": self.decoder(codes, training=training), "penalty": self.penalty(images, codes, training)}
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Reconstruction loss plus `weight` times the penalty, mean over the batch, plus what layers add."""
+        reconstruction = self.reconstruction_nats(x if y is None else y, y_pred["logits"])  # (batch,)
+        self.reconstruction_tracker.update_state(reconstruction)
+        self.penalty_tracker.update_state(y_pred["penalty"])
+        return self._average(reconstruction + self.weight * y_pred["penalty"], sample_weight) + sum(self.losses)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Metrics given to `compile` compare pixels with pixels."""
+        return super().compute_metrics(x, y, y_pred["logits"], sample_weight)
+
+    def get_config(self):
+        """Everything that `keras.models.load_model` needs."""
+        return super().get_config() | {"weight": self.weight}
+
+
+@keras.saving.register_keras_serializable("autoencoder_utils")
+class SparseAutoencoder(_PenalisedAutoencoder):
+    """Pays for every number of its code: the sum of their absolute values, so that few of them are far from 0.
+
+    The sparse code of Olshausen and Field, "Emergence of simple-cell receptive field properties by learning a sparse
+    code for natural images", Nature 381, 1996, with an encoder. Zeros need an encoder that ends in a ReLU. A decoder
+    with large weights makes small codes cheap: hold its norm (`keras.constraints.UnitNorm`).
+
+    Args:
+        encoder, decoder, reconstruction_loss: As for `Autoencoder`.
+        weight: Nats that a code's absolute value of 1 costs, at least 0.
+
+    Raises:
+        ValueError: as for `Autoencoder`; negative weight.
+    """
+
+    def penalty(self, images, codes, training=False):
+        """Sum of the absolute values of each code, (batch,)."""
+        return ops.sum(ops.abs(codes), axis=-1)
+
+
+@keras.saving.register_keras_serializable("autoencoder_utils")
+class ContractiveAutoencoder(_PenalisedAutoencoder):
+    """Pays for every change of its code with the image: the squared Frobenius norm of the encoder's Jacobian, |J|^2.
+
+    Rifai et al., "Contractive auto-encoders: explicit invariance during feature extraction", ICML 2011. Estimated with
+    one draw v of standard normal noise an image: |f(x + e v) - f(x)|^2 / e^2 has the mean |J|^2 for small e, as v's
+    covariance is the identity. A decoder with large weights makes a small Jacobian cheap: hold its norm.
+
+    Args:
+        encoder, decoder, reconstruction_loss: As for `Autoencoder`.
+        weight: Nats that a squared norm of 1 costs, at least 0.
+        seed: Of the noise.
+
+    Raises:
+        ValueError: as for `Autoencoder`; negative weight.
+    """
+
+    def __init__(self, encoder, decoder, weight, reconstruction_loss="bernoulli", seed=0, **kwargs):
+        super().__init__(encoder, decoder, weight, reconstruction_loss, **kwargs)
+        self.seed, self.noise = seed, keras.random.SeedGenerator(seed)
+
+    def penalty(self, images, codes, training=False):
+        """Estimate of the Jacobian's squared norm at each image, (batch,)."""
+        nudged = images + NUDGE * keras.random.normal(ops.shape(images), seed=self.noise)
+        return ops.sum(ops.square(self.encoder(nudged, training=training) - codes), axis=-1) / NUDGE**2
+
+    def get_config(self):
+        """Everything that `keras.models.load_model` needs."""
+        return super().get_config() | {"seed": self.seed}
 
 
 def _in_batches(model, array, batch_size):

@@ -1,6 +1,7 @@
 """Figures: arrays in, a Matplotlib Figure out. `show` puts one into a notebook with its description."""
 
 import itertools
+import re
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -84,26 +85,60 @@ def curves(lines, x_label, y_label, x=None, reference=None):
 
 
 def model_diagram(model):
-    """A model's layers as boxes from left to right, with the shape of what they hand on at every arrow.
+    """Draws a model from itself: what flows through it as bars, its layers as the arrows between them.
+
+    An autoencoder is drawn in its five parts: input, encoder, code, decoder, output. Layers that have no weights and
+    keep the number of values (flatten, reshape) have no arrow of their own.
 
     Args:
-        model: A built Keras functional or sequential model: `input_shape`, and `layers` with `name` and `output`.
+        model: A built model with an `encoder` and a `decoder`, or a functional or sequential Keras model.
 
     Returns:
-        A Figure. The height of a box grows with the square root of how many numbers the layer puts out.
+        A Figure. Under each bar stands the shape of what an arrow hands on; the bar's height grows with the square root
+        of how many numbers that is.
     """
-    boxes = [(layer.name, tuple(layer.output.shape[1:])) for layer in model.layers]
-    if boxes[0][1] != tuple(model.input_shape[1:]):  # a sequential model does not list its input
-        boxes.insert(0, ("input", tuple(model.input_shape[1:])))
-    heights = np.sqrt([np.prod(shape) for _, shape in boxes])
-    heights = 2 * heights / heights.max()
-    figure, axis = plt.subplots(figsize=(1.4 * len(boxes), 2.4), layout="constrained")
-    for i, ((name, shape), height) in enumerate(zip(boxes, heights)):
-        axis.add_patch(plt.Rectangle((i - 0.12, -height / 2), 0.24, height, facecolor=COLOURS[5], edgecolor=COLOURS[0]))
-        axis.text(i, 1.1, name, ha="center", va="bottom", fontsize=10)
-        axis.text(i, -1.1, " x ".join(map(str, shape)), ha="center", va="top", fontsize=10)
-        if i:
-            axis.annotate("", (i - 0.15, 0), (i - 0.85, 0), arrowprops={"arrowstyle": "->", "color": "#4D4D4D"})
-    axis.set(xlim=(-0.5, len(boxes) - 0.5), ylim=(-1.5, 1.5))
+    encoder, spans = getattr(model, "encoder", model), {}  # spans: part to its first and last bar
+    bars = [("", tuple(encoder.input_shape[1:])), *_arrows(encoder)]  # (layer before it, shape of what it put out)
+    if encoder is not model:
+        code = tuple(model.decoder.input_shape[1:])
+        bars += [("draw", code)] * (bars[-1][1] != code)  # a variational encoder puts out a distribution
+        middle = len(bars) - 1
+        bars += _arrows(model.decoder)
+        spans = {"encoder": (0, middle), "decoder": (middle, len(bars) - 1)}
+    figure, axis = plt.subplots(figsize=(1.25 * len(bars), 2.9), layout="constrained")
+    _draw_bars(axis, bars, spans)
+    axis.set(xlim=(-0.5, len(bars) - 0.5), ylim=(-1.45, 1.75))
     axis.axis("off")
     return figure
+
+
+def _arrows(model):
+    """(layer's name, shape of what it puts out) of the layers that change more than the shape; ends in the output's."""
+    arrows, numbers = [], np.prod(model.input_shape[1:])
+    for layer in model.layers:
+        shape = tuple(layer.output.shape[1:])
+        if layer.weights or np.prod(shape) != numbers:
+            arrows.append((re.sub(r"_\d+$", "", layer.name).replace("_", "\n"), shape))
+            numbers = np.prod(shape)
+    last = tuple(model.output_shape[1:])
+    return arrows + [("reshape", last)] * (not arrows or arrows[-1][1] != last)
+
+
+def _draw_bars(axis, bars, spans):
+    """Bars of height 2 at most, an arrow from each to the next, brackets over the parts."""
+    heights = np.sqrt([np.prod(shape) for _, shape in bars])
+    heights = np.maximum(2 * heights / heights.max(), 0.04)
+    middle = spans.get("encoder", (0, None))[1]
+    names = {0: "input", middle: "code", len(bars) - 1: "output"}
+    for i, ((layer, shape), height) in enumerate(zip(bars, heights)):
+        part = 6 if i in (0, len(bars) - 1) else 1 if i == middle else 0 if middle is None or i < middle else 2
+        axis.add_patch(plt.Rectangle((i - 0.1, -height / 2), 0.2, height, color=COLOURS[part], linewidth=0))
+        axis.text(i, -1.08, " x ".join(map(str, shape)), ha="center", va="top", fontsize=9)
+        axis.text(i, -1.28, names.get(i, ""), ha="center", va="top", fontsize=10, weight="bold", color=COLOURS[part])
+        if i:
+            axis.annotate("", (i - 0.14, 0), (i - 0.86, 0), arrowprops={"arrowstyle": "->", "color": "#4D4D4D"})
+            axis.text(i - 0.5, 0.08, layer, ha="center", va="bottom", fontsize=9)
+    for (name, (first, last)), part in zip(spans.items(), (0, 2)):
+        axis.plot([first + 0.15, first + 0.15, last - 0.15, last - 0.15], [1.15, 1.25, 1.25, 1.15], color=COLOURS[part])
+        axis.text((first + last) / 2, 1.32, name, ha="center", va="bottom", fontsize=11, fontweight="bold",
+                  color=COLOURS[part])

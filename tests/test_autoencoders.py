@@ -1,4 +1,4 @@
-"""The plain, the denoising and the variational autoencoder: what they compute, learn, refuse, save and load."""
+"""The plain, the regularised and the variational autoencoders: what they compute, learn, refuse, save and load."""
 
 import math
 import os
@@ -13,7 +13,12 @@ import scipy.stats
 from scipy.special import expit, logit
 
 from autoencoder_utils import architectures, metrics
-from autoencoder_utils.autoencoders import Autoencoder, DenoisingAutoencoder
+from autoencoder_utils.autoencoders import (
+    Autoencoder,
+    ContractiveAutoencoder,
+    DenoisingAutoencoder,
+    SparseAutoencoder,
+)
 from autoencoder_utils.corruption import downsample
 from autoencoder_utils.data import load_images
 from autoencoder_utils.variational import VariationalAutoencoder
@@ -22,8 +27,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHAPE, LATENT = (12, 12, 1), 3
 KINDS = ("dense", "convolutional", "recurrent")
 SMALL = {"dense": {"hidden": (16,)}, "convolutional": {"filters": (4, 6)}, "recurrent": {"units": 8}}
-CLASSES = ("plain", "denoising", "variational")
-ALL_MODELS = [*((kind, "plain") for kind in KINDS), ("dense", "denoising"), ("dense", "variational")]
+MODELS = {"plain": Autoencoder, "denoising": DenoisingAutoencoder, "sparse": SparseAutoencoder,
+          "contractive": ContractiveAutoencoder, "variational": VariationalAutoencoder}
+CLASSES = tuple(MODELS)
+PENALISED = ("sparse", "contractive")
+ALL_MODELS = [*((kind, "plain") for kind in KINDS), *(("dense", which) for which in CLASSES[1:])]
 
 
 def half(name, kind, shape=SHAPE, latent_dim=LATENT):
@@ -35,8 +43,9 @@ def build(kind="dense", which="plain", decoder=None, shape=SHAPE, **options):
     decoder = half("decoder", decoder or kind, shape)
     if which == "denoising":
         options.setdefault("corruption", keras.layers.GaussianNoise(0.3, seed=1))
-    model = {"plain": Autoencoder, "denoising": DenoisingAutoencoder, "variational": VariationalAutoencoder}[which]
-    return model(encoder, decoder, **options)
+    if which in PENALISED:
+        options.setdefault("weight", 0.1)
+    return MODELS[which](encoder, decoder, **options)
 
 
 def compiled(*arguments, rate=0.01, **options):
@@ -167,6 +176,65 @@ def test_corruption_is_drawn_anew_for_every_batch():
     np.testing.assert_array_equal(outputs(model, images), outputs(model, images))
 
 
+# -- sparse and contractive -------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+@pytest.mark.parametrize("which", PENALISED)
+def test_penalised_loss_is_reconstruction_plus_weight_times_penalty(which, weight):
+    model, images = compiled(which=which, weight=weight), random_images(22)
+    report = model.evaluate(images, batch_size=8, verbose=0, return_dict=True)
+    assert set(report) == {"loss", "mse", "reconstruction_loss", "penalty"}
+    assert report["loss"] == pytest.approx(report["reconstruction_loss"] + weight * report["penalty"], rel=1e-5)
+    pixels = model.reconstruct(images)
+    assert report["reconstruction_loss"] == pytest.approx(nats_by_hand("bernoulli", images, pixels).mean(), rel=5e-5)
+    assert report["mse"] == pytest.approx(metrics.mean_squared_error(images, pixels), rel=1e-5)
+    if which == "sparse":
+        assert report["penalty"] == pytest.approx(abs(model.encode(images)).sum(1).mean(), rel=1e-5)
+    trained = model.train_on_batch(images, return_dict=True)
+    assert trained["loss"] == pytest.approx(trained["reconstruction_loss"] + weight * trained["penalty"], rel=1e-5)
+
+
+def jacobian_norms(model, images, step=1e-2):
+    """Squared Frobenius norm of the encoder's Jacobian at each image, one pixel after the other."""
+    pixels = images[0].size
+    columns = step * np.eye(pixels, dtype="float32").reshape(pixels, *images.shape[1:])
+    results = []
+    for image in images:
+        change = outputs(model.encoder, image + columns) - outputs(model.encoder, image - columns)
+        results.append(np.square(change.astype("float64") / (2 * step)).sum())
+    return np.array(results)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_contractive_penalty_estimates_the_jacobian(kind):
+    model, images, count = build(kind, "contractive"), random_images(2), 4000
+    for image, exact in zip(images, jacobian_norms(model, images)):
+        repeated = np.repeat(image[None], count, axis=0)
+        draws = keras.ops.convert_to_numpy(model.penalty(repeated, model.encoder(repeated))).astype("float64")
+        assert abs(draws.mean() - exact) < 4 * draws.std() / math.sqrt(count) + 0.002 * exact
+
+
+def test_contractive_penalty_of_a_linear_encoder_is_the_sum_of_its_squared_weights():
+    encoder = architectures.dense_encoder(SHAPE, LATENT, ())
+    model = ContractiveAutoencoder(encoder, half("decoder", "dense"), 1.0)
+    exact = np.square(encoder.get_layer("code").get_weights()[0].astype("float64")).sum()
+    images = np.repeat(random_images(), 200, axis=0)
+    draws = keras.ops.convert_to_numpy(model.penalty(images, model.encoder(images))).astype("float64")
+    assert abs(draws.mean() - exact) < 4 * draws.std() / math.sqrt(len(draws)) + 1e-3 * exact
+    assert len(np.unique(draws)) > 0.9 * len(draws)  # each image has noise of its own
+
+
+@pytest.mark.parametrize("which", PENALISED)
+def test_weight_makes_codes_sparse_or_insensitive(which):
+    size = {}
+    for weight in (0.0, 3.0):
+        keras.utils.set_random_seed(0)
+        model, images = compiled(which=which, weight=weight, rate=0.003), random_images()
+        model.fit(images, epochs=20, batch_size=10, verbose=0)
+        size[weight] = abs(model.encode(images)).mean() if which == "sparse" else jacobian_norms(model, images).mean()
+    assert size[3.0] < 0.5 * size[0.0]
+
+
 # -- the variational autoencoder --------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0, 4.0])
@@ -270,9 +338,9 @@ def learner(kind, which):
     size = 2 * latent_dim if which == "variational" else latent_dim
     encoder = getattr(architectures, f"{kind}_encoder")((14, 14, 1), size, **sizes[0])
     decoder = getattr(architectures, f"{kind}_decoder")((14, 14, 1), latent_dim, **sizes[1])
-    options = {"corruption": keras.layers.GaussianNoise(0.5, seed=1)} if which == "denoising" else {}
-    model = {"plain": Autoencoder, "denoising": DenoisingAutoencoder, "variational": VariationalAutoencoder}[which](
-        encoder, decoder, **options)
+    options = {"denoising": {"corruption": keras.layers.GaussianNoise(0.5, seed=1)}, "sparse": {"weight": 0.01},
+               "contractive": {"weight": 0.01}}.get(which, {})
+    model = MODELS[which](encoder, decoder, **options)
     model.compile(keras.optimizers.Adam(0.01))
     return model
 
@@ -337,7 +405,8 @@ def test_convolutional_model_trains_at_odd_sizes():
 
 @pytest.mark.parametrize(("kind", "which"), ALL_MODELS)
 def test_loaded_model_puts_out_the_same(tmp_path, kind, which):
-    options = {"variational": {"beta": 2.5, "seed": 7}}.get(which, {})
+    options = {"variational": {"beta": 2.5, "seed": 7}, "sparse": {"weight": 2.5},
+               "contractive": {"weight": 2.5, "seed": 7}}.get(which, {})
     model, images = build(kind, which, reconstruction_loss="laplace", **options), random_images()
     rng = np.random.default_rng(0)
     model.set_weights([rng.normal(0, 0.3, w.shape) for w in model.get_weights()])
@@ -348,6 +417,8 @@ def test_loaded_model_puts_out_the_same(tmp_path, kind, which):
     if which == "variational":
         assert (loaded.beta, loaded.seed) == (2.5, 7)
         np.testing.assert_array_equal(loaded.sample(3, 0), model.sample(3, 0))
+    if which in PENALISED:
+        assert loaded.weight == 2.5 and getattr(loaded, "seed", 7) == 7
     if which == "denoising":
         assert loaded.corruption.get_config() == model.corruption.get_config()
 
@@ -457,5 +528,8 @@ def test_plain_encoder_is_refused_by_the_variational_model():
 def test_impossible_options_are_refused():
     with pytest.raises(ValueError, match=r"`beta` must be at least 0. Received: beta=-1"):
         build(which="variational", beta=-1)
+    for which in PENALISED:
+        with pytest.raises(ValueError, match=r"`weight` must be at least 0. Received: weight=-1"):
+            build(which=which, weight=-1)
     with pytest.raises(ValueError, match=r"Unknown reconstruction loss.*Received: 'mse'"):
         build(reconstruction_loss="mse")

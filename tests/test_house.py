@@ -11,8 +11,8 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 MODULES = {path.stem: path for path in sorted((ROOT / "autoencoder_utils").glob("*.py"))}
 ORDER = ("_startup", "__init__", "_sources", "data", "corruption", "metrics", "plotting", "architectures", "losses",
-         "training", "autoencoders", "variational")  # a module imports only from those before it
-WITHOUT_KERAS = ("_startup", "__init__", "_sources", "data", "corruption", "metrics", "plotting")
+         "training", "autoencoders", "variational", "explorer")  # a module imports only from those before it
+WITHOUT_KERAS = ("_startup", "__init__", "_sources", "data", "corruption", "metrics", "plotting", "explorer")
 ALLOWED = {"_sources": {"keras.datasets"}}  # imported inside the function that downloads
 
 

@@ -79,6 +79,17 @@ def test_each_fault_is_noticed(notebook, complaint):
     assert any(complaint in problem for problem in notebook_store.problems(notebook))
 
 
+def test_a_picture_inside_html_is_not_read_as_text(notebook):
+    book = nbformat.read(notebook, as_version=4)
+    html = {"text/html": "<script>sprite = 'data:image/png;base64,AB+/usr/12s+AAA='</script>"}
+    book.cells[1].outputs.append(nbformat.v4.new_output("display_data", data=html))
+    nbformat.write(book, notebook)
+    assert notebook_store.problems(notebook) == []
+    book.cells[1].outputs[-1].data["text/html"] += "<p>took 12 s</p>"
+    nbformat.write(book, notebook)
+    assert any("a time is stored: '12 s'" in problem for problem in notebook_store.problems(notebook))
+
+
 def test_a_change_in_the_package_is_noticed_but_not_in_its_comments(notebook, tmp_path, monkeypatch):
     shutil.copytree(notebook_store.ROOT / "autoencoder_utils", tmp_path / "autoencoder_utils")
     monkeypatch.setattr(notebook_store, "ROOT", tmp_path)

@@ -7,7 +7,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from autoencoder_utils import architectures
+from autoencoder_utils.autoencoders import Autoencoder
 from autoencoder_utils.plotting import COLOURS, curves, image_rows, model_diagram, show
+from autoencoder_utils.variational import VariationalAutoencoder
 
 matplotlib.use("Agg")
 
@@ -20,10 +23,6 @@ def _close_figures():
 
 def random_images(count, channels=1, seed=0):
     return np.random.default_rng(seed).random((count, 6, 5, channels), "float32")
-
-
-def texts(axis):
-    return {text.get_text(): text for text in axis.texts}
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -81,26 +80,67 @@ def test_curves_drop_no_line_however_many_there_are():
     assert [line.get_label() for line in axis.lines] == [*lines, *reference]
 
 
-@pytest.mark.parametrize("first", ["images", "input"])
-def test_model_diagram_names_every_layer_and_its_shape_from_left_to_right(first):
-    model = keras.Sequential([keras.Input((12, 10, 1), name=first), keras.layers.Conv2D(4, 3, name="convolution"),
+def bars_of(axis):
+    """The bars from left to right, as (place, height)."""
+    bars = [patch for patch in axis.patches if isinstance(patch, plt.Rectangle)]
+    return sorted((bar.get_x() + bar.get_width() / 2, bar.get_height()) for bar in bars)
+
+
+def texts_by_place(axis, low, high):
+    """Texts whose height lies between two bounds, from left to right."""
+    found = [(text.get_position()[0], text.get_text()) for text in axis.texts if low < text.get_position()[1] < high]
+    return [text for _, text in sorted(found) if text]
+
+
+@pytest.mark.parametrize("form", ["functional", "sequential"])
+def test_model_diagram_shows_every_layer_and_its_shape_from_left_to_right(form):
+    model = keras.Sequential([keras.Input((12, 10, 1)), keras.layers.Conv2D(4, 3, name="convolution"),
                               keras.layers.Flatten(name="flat"), keras.layers.Dense(3, name="code")])
-    if first == "images":  # a functional model lists its input among its layers, a sequential one does not
+    if form == "functional":
         model = keras.Model(model.inputs, model.outputs)
     (axis,) = model_diagram(model).axes
-    shapes = {first: (12, 10, 1), "convolution": (10, 8, 4), "flat": (320,), "code": (3,)}
-    assert set(texts(axis)) - {""} == {*shapes, *(" x ".join(map(str, shape)) for shape in shapes.values())}
-    places, heights = [], {}
-    for name, shape in shapes.items():
-        place = texts(axis)[name].get_position()[0]
-        assert texts(axis)[" x ".join(map(str, shape))].get_position()[0] == place  # the shape stands under the name
-        places.append(place)
-        (box,) = [patch for patch in axis.patches
-                  if isinstance(patch, plt.Rectangle) and patch.get_x() < place < patch.get_x() + patch.get_width()]
-        heights[name] = box.get_height()
-    assert places == sorted(places) and len(set(places)) == 4
-    for name, shape in shapes.items():
-        assert heights[name] / heights["flat"] == pytest.approx(np.sqrt(np.prod(shape) / 320))
+    assert texts_by_place(axis, -1.2, -1) == ["12 x 10 x 1", "10 x 8 x 4", "3"]
+    assert texts_by_place(axis, 0, 1) == ["convolution", "code"]  # flattening only rearranges
+    places, heights = zip(*bars_of(axis))
+    assert places == (0, 1, 2)
+    np.testing.assert_allclose(np.array(heights) / heights[1], np.sqrt(np.array([120, 320, 3]) / 320))
+
+
+SHAPES = {"dense": ["28 x 28 x 1", "512", "256", "7", "256", "512", "784", "28 x 28 x 1"],
+          "convolutional": ["28 x 28 x 1", "14 x 14 x 32", "7 x 7 x 64", "7", "3136", "14 x 14 x 32", "14 x 14 x 4",
+                            "28 x 28 x 1"],
+          "recurrent": ["28 x 28 x 1", "128", "7", "896", "28 x 128", "28 x 28", "28 x 28 x 1"]}
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_model_diagram_shows_the_five_parts_of_every_architecture(kind):
+    halves = [getattr(architectures, f"{kind}_{half}")((28, 28, 1), 7) for half in ("encoder", "decoder")]
+    (axis,) = model_diagram(Autoencoder(*halves)).axes
+    assert texts_by_place(axis, -1.2, -1) == SHAPES[kind]
+    assert texts_by_place(axis, -1.4, -1.2) == ["input", "code", "output"]
+    assert texts_by_place(axis, 1.2, 2) == ["encoder", "decoder"]
+    code = next(text.get_position()[0] for text in axis.texts if text.get_text() == "code" and
+                text.get_position()[1] < -1)
+    assert code == SHAPES[kind].index("7")
+    assert len(texts_by_place(axis, 0, 1)) == len(SHAPES[kind]) - 1  # one layer an arrow
+    spans = [line.get_xdata() for line in axis.lines]
+    assert [(round(span[0]), round(span[-1])) for span in spans] == [(0, code), (code, len(SHAPES[kind]) - 1)]
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_model_diagram_ends_in_the_image_at_odd_sizes(kind):
+    halves = [getattr(architectures, f"{kind}_{half}")((13, 10, 3), 7) for half in ("encoder", "decoder")]
+    (axis,) = model_diagram(Autoencoder(*halves)).axes
+    shapes = texts_by_place(axis, -1.2, -1)
+    assert shapes[0] == shapes[-1] == "13 x 10 x 3" and "7" in shapes
+
+
+def test_model_diagram_of_a_variational_model_draws_the_code():
+    model = VariationalAutoencoder(architectures.dense_encoder((12, 12, 1), 4, ()),
+                                   architectures.dense_decoder((12, 12, 1), 2, ()))
+    (axis,) = model_diagram(model).axes
+    assert texts_by_place(axis, -1.2, -1) == ["12 x 12 x 1", "4", "2", "144", "12 x 12 x 1"]
+    assert texts_by_place(axis, 0, 1) == ["code", "draw", "pixels", "reshape"]
 
 
 @pytest.mark.parametrize("description", ["", "   \n"])
