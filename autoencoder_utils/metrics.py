@@ -1,7 +1,7 @@
-"""How good is a reconstruction? Errors a pixel, PSNR, SSIM, and the baselines that a model must beat."""
+"""How good is a reconstruction, or a density? Errors a pixel, PSNR, SSIM, likelihood bounds, and simple baselines."""
 
 import numpy as np
-from scipy.special import xlog1py, xlogy
+from scipy.special import logsumexp, xlog1py, xlogy
 from skimage.metrics import structural_similarity
 from sklearn.decomposition import PCA
 
@@ -79,6 +79,35 @@ def ssim(images, reconstructions):
     """
     pairs = zip(*_check_pair(images, reconstructions))
     return float(np.mean([structural_similarity(a, b, data_range=1.0, channel_axis=-1) for a, b in pairs]))
+
+
+def importance_bound(log_weights, samples=None):
+    """Importance-weighted lower bound on the log-likelihood of each image: log of the mean of `samples` weights.
+
+    With one sample it is the evidence lower bound; it rises with the number of samples, and its limit is the
+    log-likelihood: Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", ICLR 2016. Given more weights
+    than `samples`, it averages the bounds of as many groups as there are, which makes it less noisy, not tighter.
+
+    Args:
+        log_weights: (n, drawn), log p(x, z) - log q(z | x) in nats for codes z drawn from q, such as
+            `VariationalAutoencoder.log_weights` gives.
+        samples: From 1 to drawn; None takes all.
+
+    Returns:
+        float64 (n,), nats.
+
+    Raises:
+        ValueError: weights of another form, an impossible number of samples.
+    """
+    log_weights = np.asarray(log_weights, "float64")
+    if log_weights.ndim != 2 or log_weights.size == 0:
+        raise ValueError(f"Expected log-weights of shape (n, drawn). Received: shape {log_weights.shape}")
+    samples = log_weights.shape[1] if samples is None else samples
+    if not 1 <= samples <= log_weights.shape[1]:
+        raise ValueError(f"`samples` must lie in [1, {log_weights.shape[1]}]. Received: samples={samples}")
+    groups = log_weights.shape[1] // samples
+    weights = log_weights[:, : groups * samples].reshape(len(log_weights), groups, samples)
+    return np.mean(logsumexp(weights, axis=2) - np.log(samples), axis=1)
 
 
 def mean_image_reconstruction(train_images, images):

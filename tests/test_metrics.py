@@ -10,6 +10,7 @@ from scipy.special import entr
 
 from autoencoder_utils.metrics import (
     binary_cross_entropy,
+    importance_bound,
     mean_image_reconstruction,
     mean_squared_error,
     pca_reconstruction,
@@ -143,3 +144,45 @@ def test_baselines_refuse_images_of_another_shape():
         mean_image_reconstruction(train, train[:, :11])
     with pytest.raises(ValueError, match=r"Wrong shape.*Received"):
         pca_reconstruction(train, train[:, :11], 2)
+
+
+def test_importance_bound_of_known_weights():
+    weights = np.log([[1.0, 3.0, 2.0, 2.0], [0.5, 0.5, 0.5, 8.5]])
+    np.testing.assert_allclose(importance_bound(weights), np.log([2.0, 2.5]))
+    np.testing.assert_allclose(importance_bound(weights, 1), weights.mean(1))
+    np.testing.assert_allclose(importance_bound(weights, 2), [np.log(2), (np.log(0.5) + np.log(4.5)) / 2])
+    np.testing.assert_allclose(importance_bound(weights, 3), np.log([2.0, 0.5]))  # the fourth makes no group
+
+
+@pytest.mark.parametrize("shift", [-2000.0, 2000.0])
+def test_importance_bound_neither_overflows_nor_underflows(shift):
+    weights = np.random.default_rng(0).normal(0, 3, (4, 50))
+    np.testing.assert_allclose(importance_bound(weights + shift), importance_bound(weights) + shift, rtol=1e-12)
+
+
+@settings(deadline=None, max_examples=25)
+@given(hnp.arrays("float64", (3, 12), elements=st.floats(-500, 500)))
+def test_importance_bound_rises_with_its_samples(weights):
+    bounds = [importance_bound(weights, k) for k in (1, 2, 4, 12)]  # groups of one are parts of the groups of the next
+    assert (np.diff(bounds, axis=0) >= -1e-9).all()
+    assert (bounds[-1] <= weights.max(1) + 1e-9).all()
+
+
+def test_importance_bound_of_log_normal_weights_tends_to_their_exact_mean():
+    weights = np.random.default_rng(0).normal(-0.5, 1.0, (400, 1000))  # the mean of exp is 1
+    gaps = [-importance_bound(weights, k).mean() for k in (1, 10, 1000)]
+    assert gaps[0] == pytest.approx(0.5, abs=0.01)
+    assert gaps[1] == pytest.approx((np.e - 1) / 20, rel=0.25)  # half the weights' relative variance over k
+    assert abs(gaps[2]) < 0.01
+
+
+@pytest.mark.parametrize("weights", [np.zeros(3), np.zeros((2, 0)), np.zeros((0, 2)), np.zeros((2, 2, 2))])
+def test_weights_out_of_form_are_refused(weights):
+    with pytest.raises(ValueError, match=r"Expected log-weights of shape \(n, drawn\). Received: shape"):
+        importance_bound(weights)
+
+
+@pytest.mark.parametrize("samples", [0, -1, 5])
+def test_impossible_numbers_of_samples_are_refused(samples):
+    with pytest.raises(ValueError, match=rf"`samples` must lie in \[1, 4\]. Received: samples={samples}"):
+        importance_bound(np.zeros((2, 4)), samples)
