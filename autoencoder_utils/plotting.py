@@ -1,10 +1,12 @@
 """Figures: arrays in, a Matplotlib Figure out. `show` puts one into a notebook with its description."""
 
+import io
 import itertools
 import re
 
 import matplotlib.pyplot as plt
 import numpy as np
+import PIL.Image
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart: Okabe and Ito, "Color universal design", 2008.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
@@ -20,13 +22,24 @@ def show(figure, description):
     Raises:
         ValueError: no description.
     """
-    from IPython.display import Markdown, display
+    from IPython.display import Image, Markdown, display
 
     if not description.strip():
         raise ValueError("Every figure needs a description of one sentence. Received: an empty one")
-    display(figure, metadata={"image/png": {"alt": description}})
+    display(Image(data=_png(figure), format="png"), metadata={"image/png": {"alt": description}})
     display(Markdown(f"*{description}*"))
     plt.close(figure)
+
+
+def _png(figure):
+    """A figure as PNG: with a palette of 256 colours, at half the bytes, unless that moves pixels by a grey level."""
+    full, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(full, format="png", bbox_inches="tight")
+    picture = PIL.Image.open(full).convert("RGB")
+    palette = picture.quantize(256, dither=PIL.Image.Dither.NONE)
+    moved = np.abs(np.asarray(picture, "float32") - np.asarray(palette.convert("RGB"), "float32")).mean()
+    (palette if moved < 1 else picture).save(small, format="png", optimize=True)
+    return small.getvalue()
 
 
 def image_rows(rows, scale=0.8):

@@ -27,6 +27,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = "autoencoder_utils"
 LARGEST = 1_000_000  # bytes
 LONGEST_CELL = 25  # lines
+WIDEST_CELL = 120  # characters
 CLOCK = re.compile(
     r"\b\d{4}-\d{2}-\d{2}\b|\b\d{1,2}:\d{2}:\d{2}\b|\b\d+m?s/(step|epoch)\b|\b\d+(\.\d+)? ?(s|ms|seconds)\b")
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])/(home|root|tmp|work|Users|usr|var|opt|mnt|content)/|\b[A-Z]:\\\\?\w")
@@ -130,6 +131,8 @@ def _cell_problems(cell):
         return
     if cell.source.count("\n") >= LONGEST_CELL:
         yield f"{cell.source.count(chr(10)) + 1} lines, more than {LONGEST_CELL}"
+    if (widest := max(map(len, cell.source.split("\n")))) > WIDEST_CELL:
+        yield f"a line of {widest} characters, more than {WIDEST_CELL}"
     for output in cell.outputs:
         yield from _output_problems(output)
 

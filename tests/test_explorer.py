@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 
 import IPython.display
 import matplotlib
@@ -12,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import sync_playwright
 
 from autoencoder_utils import explorer
 
@@ -129,7 +131,7 @@ def test_show_explorer_displays_a_figure_and_then_the_page(monkeypatch):
     codes, labels = some_codes()
     explorer.show_explorer(decode, codes, labels, "Digits over the plane.", side=5)
     (figure, options), _, (bundle, _) = calls
-    assert options["metadata"]["image/png"]["alt"] == "Digits over the plane." and isinstance(figure, plt.Figure)
+    assert options["metadata"]["image/png"]["alt"] == "Digits over the plane." and figure.data.startswith(b"\x89PNG")
     assert set(bundle) == {"text/html", "text/plain"} and "latent-explorer" in bundle["text/html"]
     left, right, bottom, top = content(bundle["text/html"])["extent"]
     inside = (codes[:, 0] > left) & (codes[:, 0] < right) & (codes[:, 1] > bottom) & (codes[:, 1] < top)
@@ -157,3 +159,33 @@ def test_a_page_that_is_too_large_is_refused():
     noise = np.random.default_rng(0).random((12, 12, 40, 40, 3))
     with pytest.raises(ValueError, match="take a smaller `side`. Received: side=12"):
         explorer.map_html(noise, EXTENT, *some_codes())
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+def test_the_map_answers_pointer_and_keys_in_a_browser_without_a_network(tmp_path):
+    square = (-1.0, 1.0, -1.0, 1.0)
+    images = explorer.decode_grid(lambda z: np.tile(0.5 + 0.5 * z[:, :1, None, None], (1, 4, 4, 1)), square, 5)
+    (tmp_path / "map.html").write_text(explorer.map_html(images, square, np.zeros((3, 2))))
+    read = "canvas => canvas.getContext('2d').getImageData(480, 160, 1, 1).data[0]"  # in the decoded image
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page, errors = browser.new_context(offline=True).new_page(), []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto((tmp_path / "map.html").as_uri())
+        canvas = page.locator("canvas.latent-explorer")
+        page.wait_for_function("document.querySelector('canvas').getAttribute('aria-label').includes('Code shown')")
+        box, greys = canvas.bounding_box(), []
+        for across in (0.05, 0.25, 0.45):  # the plane is the left half of the canvas
+            page.mouse.move(box["x"] + across * box["width"], box["y"] + 0.5 * box["height"])
+            greys.append(canvas.evaluate(read))
+        canvas.focus()
+        for _ in range(20):
+            page.keyboard.press("ArrowLeft")
+        greys.append(canvas.evaluate(read))
+        browser.close()
+    assert errors == []
+    np.testing.assert_allclose(greys[:3], [25, 127, 230], atol=20)  # brighter from left to right, as decoded
+    assert greys[3] < greys[2] - 20

@@ -65,6 +65,7 @@ SPOILERS = {
     "widget state": lambda book: book.metadata.update(widgets={"state": {}}),
     "not readable": lambda book: book.cells[1].update(id="3f2a9c1d"),
     "more than 25": lambda book: book.cells[1].update(source="\n" * 30),
+    "more than 120": lambda book: book.cells[1].update(source="#" * 121),
     "headings jump": lambda book: book.cells[0].update(source="# Title\n\n### Below"),
     "HTML in Markdown": lambda book: book.cells[0].update(source="# Title\n\n<img src='x'>"),
 }

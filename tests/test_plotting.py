@@ -1,10 +1,13 @@
 """Figures, read back: the pixels, labels, lines and boxes that they hold, and the description that goes with them."""
 
+import io
+
 import IPython.display
 import keras
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+import PIL.Image
 import pytest
 
 from autoencoder_utils import architectures
@@ -150,12 +153,30 @@ def test_figure_without_description_is_not_shown(monkeypatch, description):
         show(plt.figure(), description)
 
 
-def test_show_displays_figure_and_description_and_closes_the_figure(monkeypatch):
+@pytest.mark.parametrize(("channels", "largest_error"), [(1, 0), (3, 8)])
+def test_show_displays_the_figures_pixels_and_its_description_and_closes_it(monkeypatch, channels, largest_error):
     calls = []
     monkeypatch.setattr(IPython.display, "display", lambda item, metadata=None: calls.append((item, metadata)))
-    figure = plt.figure()
-    show(figure, "Three digits above their reconstructions.")
+    images = np.random.default_rng(0).random((2, 8, 8, channels), "float32") ** 2
+    figure = image_rows({"a": images})
+    expected = io.BytesIO()
+    figure.savefig(expected, format="png", bbox_inches="tight")
+    show(figure, "Two images of noise.")
     (shown, metadata), (under, _) = calls
-    assert shown is figure and metadata == {"image/png": {"alt": "Three digits above their reconstructions."}}
-    assert isinstance(under, IPython.display.Markdown) and under.data == "*Three digits above their reconstructions.*"
+    assert metadata == {"image/png": {"alt": "Two images of noise."}}
+    pixels = [np.asarray(PIL.Image.open(file).convert("RGB"), "int") for file in (io.BytesIO(shown.data), expected)]
+    assert np.abs(pixels[0] - pixels[1]).max() <= largest_error
+    assert len(shown.data) < len(expected.getvalue())
+    assert isinstance(under, IPython.display.Markdown) and under.data == "*Two images of noise.*"
     assert not plt.fignum_exists(figure.number)
+
+
+def test_show_keeps_all_colours_of_a_figure_that_has_too_many_for_a_palette(monkeypatch):
+    calls = []
+    monkeypatch.setattr(IPython.display, "display", lambda item, metadata=None: calls.append(item))
+    figure = image_rows({"a": np.random.default_rng(0).random((4, 32, 32, 3), "float32")})
+    expected = io.BytesIO()
+    figure.savefig(expected, format="png", bbox_inches="tight")
+    show(figure, "Four images of noise.")
+    np.testing.assert_array_equal(PIL.Image.open(io.BytesIO(calls[0].data)).convert("RGB"),
+                                  PIL.Image.open(expected).convert("RGB"))
