@@ -6,7 +6,7 @@ import sys
 from collections import defaultdict
 
 TOLERANCE = 0.02  # relative; training differs in the 5th digit between processors, and rounding can turn a last digit
-NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]?\d+)?")
+NUMBER = re.compile(r"-?\d+\.\d*(?:e[-+]?\d+)?")
 seconds = defaultdict(float)
 
 
