@@ -2,7 +2,7 @@
 
 import contextlib
 import importlib.abc
-import importlib.util
+import importlib.machinery
 import logging
 import os
 import sys
@@ -28,22 +28,34 @@ def _is_no_retracing_warning(record):
 
 
 class _QuietFinder(importlib.abc.MetaPathFinder):
-    """Finds TensorFlow as Python would, and wraps its loader. It takes itself off the path as it does."""
+    """Finds TensorFlow, and the one module of Keras that imports JAX unasked, as Python would; wraps their loaders."""
 
     def find_spec(self, fullname, path=None, target=None):
-        if fullname != "tensorflow":
+        if fullname not in ("tensorflow", "keras.src.callbacks.orbax_checkpoint"):
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec("tensorflow")
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path)
         if spec is not None:
-            execute = spec.loader.exec_module
+            execute, quiet = spec.loader.exec_module, fullname == "tensorflow"
 
             def execute_quietly(module):
-                with _stderr_held_back():
+                with _stderr_held_back() if quiet else contextlib.nullcontext(), _jax_hidden():
                     execute(module)
 
             spec.loader.exec_module = execute_quietly
         return spec
+
+
+@contextlib.contextmanager
+def _jax_hidden():
+    """On another backend, TensorFlow Lite and a callback of Keras would import JAX for nothing: 0.1 GB a kernel."""
+    hidden = "jax" not in sys.modules
+    if hidden:
+        sys.modules["jax"] = None  # to import it now raises ModuleNotFoundError, which both expect
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules["jax"]
 
 
 @contextlib.contextmanager

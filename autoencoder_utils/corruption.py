@@ -5,6 +5,8 @@ from scipy.ndimage import gaussian_filter
 
 from autoencoder_utils.data import check_images
 
+CHUNK = 100  # images that `random_affine` works on at a time: more would leave the processor's cache
+
 
 def gaussian_noise(images, sigma, seed):
     """Adds Gaussian noise and clips the result to [0, 1].
@@ -144,8 +146,12 @@ def random_affine(images, seed, rotation=15.0, shear=0.2, scale=0.1, shift=1.5):
     matrices = np.einsum("ijn,jkn->nik", rotate, stretch)  # (batch, 2, 2), from places in the result to the source
     offsets = centre + 1 + shift * np.stack([down, right], axis=1) - matrices @ centre  # 1 for the border, below
     places = np.indices(images.shape[1:3], "float32").reshape(2, -1)  # (2, pixels)
-    sources = matrices.astype("float32") @ places + offsets[..., None].astype("float32")  # (batch, 2, pixels)
-    return _interpolate(np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0))), sources).reshape(images.shape).clip(0, 1)
+    padded, varied = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0))), np.empty_like(images)
+    for start in range(0, count, CHUNK):
+        part = slice(start, start + CHUNK)
+        sources = matrices[part].astype("float32") @ places + offsets[part, :, None].astype("float32")  # (n, 2, pixels)
+        varied[part] = _interpolate(padded[part], sources).reshape(varied[part].shape)
+    return varied.clip(0, 1, out=varied)
 
 
 def _interpolate(images, places):
