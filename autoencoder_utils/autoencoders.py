@@ -65,14 +65,14 @@ class Autoencoder(Stacked, keras.Model):
 
     def encode(self, images, batch_size=BATCH):
         """Images, float32 (n, height, width, channels) in [0, 1], to codes, float32 array (n, latent_dim)."""
-        return _in_batches(self.encoder, check_images(images, self.image_shape), batch_size)
+        return in_batches(self.encoder, check_images(images, self.image_shape), batch_size)
 
     def decode(self, codes, batch_size=BATCH):
         """Codes (n, latent_dim) to pixels, float32 array (n, height, width, channels) in [0, 1]."""
         codes = np.asarray(codes, "float32")
         if codes.ndim != 2 or codes.shape[1] != self.latent_dim or len(codes) == 0:
             raise ValueError(f"Expected codes of shape (batch, {self.latent_dim}). Received: shape {codes.shape}")
-        return _in_batches(lambda z, training: ops.sigmoid(self.decoder(z, training=training)), codes, batch_size)
+        return in_batches(lambda z, training: ops.sigmoid(self.decoder(z, training=training)), codes, batch_size)
 
     def reconstruct(self, images, batch_size=BATCH):
         """Images to their reconstructions, both float32 (n, height, width, channels) in [0, 1]."""
@@ -100,22 +100,19 @@ class Autoencoder(Stacked, keras.Model):
 
     def get_config(self):
         """Everything that `keras.models.load_model` needs."""
-        parts = {"encoder": self.encoder, "decoder": self.decoder}
-        parts = {name: keras.saving.serialize_keras_object(part) for name, part in parts.items()}
+        parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in ("encoder", "decoder")}
         return {"name": self.name, "reconstruction_loss": self.reconstruction_loss, **parts}
 
     @classmethod
     def from_config(cls, config):
         """A new model from `get_config`."""
-        parts = {key: keras.saving.deserialize_keras_object(value) if isinstance(value, dict) else value
-                 for key, value in config.items()}
-        return cls(**parts)
+        load = keras.saving.deserialize_keras_object
+        return cls(**{key: load(value) if isinstance(value, dict) else value for key, value in config.items()})
 
     def _average(self, nats, sample_weight):
         return ops.mean(nats if sample_weight is None else nats * ops.reshape(sample_weight, (-1,)))
 
     def _check_fit(self):
-        """Codes and images must have the shapes on one side that they have on the other."""
         code, numbers = self.encoder.output_shape, self.decoder.input_shape[-1] * len(self.encoder_outputs)
         if len(code) != 2 or code[-1] != numbers:
             parts = " and ".join(self.encoder_outputs)
@@ -126,9 +123,8 @@ class Autoencoder(Stacked, keras.Model):
                              f"{self.encoder.input_shape}, decoder output {self.decoder.output_shape}")
 
     def _check_data(self, *arrays):
-        """Checks every argument that is an array of images; data sets and None pass."""
         for array in arrays:
-            if hasattr(array, "__array__"):
+            if hasattr(array, "__array__"):  # data sets and None pass
                 check_images(array, self.image_shape)
 
 
@@ -244,7 +240,11 @@ class ContractiveAutoencoder(_PenalisedAutoencoder):
         return super().get_config() | {"seed": self.seed}
 
 
-def _in_batches(model, array, batch_size):
-    """Runs a model over an array, `batch_size` rows at a time. (`predict` would compile it anew for every model.)"""
+def in_batches(model, array, batch_size):
+    """Runs a model over an array, some rows at a time; its output as an array. (`predict` would compile it.)
+
+    Args:
+        model, array, batch_size: Keras model or a like function, an array (n, ...), and rows at a time.
+    """
     batches = (array[start : start + batch_size] for start in range(0, len(array), batch_size))
     return np.concatenate([ops.convert_to_numpy(model(batch, training=False)) for batch in batches])

@@ -11,6 +11,8 @@ from keras import ops
 
 from autoencoder_utils.data import check_images
 
+STACK = 18  # steps in one call of `train_model`: an epoch of the 3,500 digits in batches of 64 is three calls
+
 
 def warmup_cosine(peak, steps, warmup=0.05):
     """The learning-rate recipe: a straight line up to `peak`, then half a cosine down to 0.
@@ -84,9 +86,8 @@ class Stacked:
 
     A small model loses half of its time between steps, where Keras fetches a batch and hands every weight and moment
     to the compiled step and back. Given a stack of batches, (stack, batch, height, width, channels), this runs the
-    model's own training step on one after the other inside the compiled function. It takes effect with
-    `compile(jit_compile=True)`; give `compile` no `metrics`, which Keras would set up for the wrong shape. The mixin of
-    `Autoencoder` and its kin; single batches pass through it unchanged.
+    model's own training step on one after the other inside the compiled function. Give `compile` no `metrics`, which
+    Keras would set up for the wrong shape. The mixin of `Autoencoder` and its kin; single batches pass unchanged.
     """
 
     def train_step(self, *arguments):
@@ -109,6 +110,37 @@ class Stacked:
 
         ops.fori_loop(0, ops.shape(batches)[0], step, 0)
         return self.get_metrics_result()
+
+
+def train_model(model, images, epochs, peak, batch_size=64, seed=0, vary=None, **options):
+    """The course's recipe in one call, Adam with `warmup_cosine`, many steps in one compiled call; a Keras `History`.
+
+    Args:
+        model: `Stacked`, such as every autoencoder of the course.
+        images, batch_size, seed, vary: As for `Batches`: (n, height, width, channels), and so on.
+        epochs, peak: How many, and the highest learning rate.
+        options: Of `keras.optimizers.Adam`, whose `beta_2` is 0.99 here unless given.
+    """
+    steps = len(images) // batch_size
+    batches = Batches(images, batch_size, seed, vary, stack=min(steps, STACK))
+    schedule = warmup_cosine(peak, epochs * len(batches) * batches.stack)
+    adam = keras.optimizers.Adam(schedule, **{"beta_2": 0.99} | options)
+    model.compile(adam, jit_compile=False)  # XLA takes longer to compile than it saves in a minute, and 0.2 GB
+    return model.fit(batches, epochs=epochs, verbose=0)
+
+
+def restart(model, fresh):
+    """Lets a compiled model start anew without compiling again.
+
+    Args:
+        model: Its optimiser, which is built, forgets everything.
+        fresh: Another one of the same form, whose trainable weights it takes.
+    """
+    for weight, new in zip(model.trainable_variables, fresh.trainable_variables, strict=True):
+        weight.assign(new)
+    for variable in model.optimizer.variables:
+        if variable.name != "learning_rate":
+            variable.assign(ops.zeros_like(variable))
 
 
 class EpochLine(keras.callbacks.Callback):
@@ -134,8 +166,7 @@ class EpochLine(keras.callbacks.Callback):
 class Stopwatch(keras.callbacks.Callback):
     """Notes after each epoch how long the training has run, and how good it is: time to quality.
 
-    Start it with the work that is to be timed: it runs from `Stopwatch()` on, so that building, compiling and
-    validating count.
+    It runs from `Stopwatch()` on, so that building, compiling and validating count.
 
     Args:
         monitor: Name of the metric to follow; smaller is better.

@@ -1,4 +1,4 @@
-"""The variational autoencoder, with a decoder variance that is given or learned."""
+"""The variational autoencoder, with a decoder variance that is given or learned, and one that is told classes."""
 
 import keras
 import numpy as np
@@ -62,8 +62,7 @@ class VariationalAutoencoder(Autoencoder):
     def call(self, images, training=False):
         """Images to a dictionary: logits (batch, height, width, channels), z_mean and z_log_var (batch, latent_dim)."""
         z_mean, z_log_var = ops.split(self.encoder(images, training=training), 2, axis=-1)
-        epsilon = keras.random.normal(ops.shape(z_mean), seed=self.noise)
-        codes = z_mean + ops.exp(0.5 * z_log_var) * epsilon  # the reparameterisation trick
+        codes = self._draw(z_mean, z_log_var)
         return {"logits": self.decoder(codes, training=training), "z_mean": z_mean, "z_log_var": z_log_var}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -132,10 +131,115 @@ class VariationalAutoencoder(Autoencoder):
         """Everything that `keras.models.load_model` needs."""
         return super().get_config() | {"beta": self.beta, "seed": self.seed, "decoder_variance": self.decoder_variance}
 
+    def _draw(self, z_mean, z_log_var):
+        epsilon = keras.random.normal(ops.shape(z_mean), seed=self.noise)
+        return z_mean + ops.exp(0.5 * z_log_var) * epsilon  # the reparameterisation trick
+
+
+@keras.saving.register_keras_serializable("autoencoder_utils")
+class ConditionalVariationalAutoencoder(VariationalAutoencoder):
+    """A variational autoencoder that is told the class of each image, and is asked for a class when it is sampled.
+
+    The code is z with the class beside it, as zeros and a one, so that z need not say what the class says. The encoder
+    learns a shift of z_mean and z_log_var for each class. Sohn, Lee and Yan, "Learning structured output representation
+    using deep conditional generative models", NIPS 2015.
+
+    Args:
+        encoder: Keras model, images (batch, height, width, channels) to (batch, 2 * z_dim): z_mean and z_log_var.
+        decoder: Keras model, codes (batch, z_dim + num_classes) to logits (batch, height, width, channels). Its input
+            settles how many classes there are.
+        reconstruction_loss, beta, seed, decoder_variance: As for `VariationalAutoencoder`, and so are the errors.
+    """
+
+    def __init__(self, encoder, decoder, *args, **kwargs):
+        super().__init__(encoder, decoder, *args, **kwargs)
+        self.shift = keras.layers.Embedding(self.num_classes, encoder.output_shape[-1], "zeros")
+        self.shift.build()
+
+    @property
+    def num_classes(self):
+        """How many classes there are: what the decoder takes beyond z."""
+        return self.latent_dim - self.encoder.output_shape[-1] // 2
+
+    def call(self, inputs, training=False):
+        """Images and labels to a dictionary, as `VariationalAutoencoder`'s."""
+        moments = self.encoder(inputs["images"], training=training) + self.shift(inputs["labels"])
+        z_mean, z_log_var = ops.split(moments, 2, axis=-1)
+        codes = ops.concatenate([self._draw(z_mean, z_log_var), ops.one_hot(inputs["labels"], self.num_classes)], -1)
+        return {"logits": self.decoder(codes, training=training), "z_mean": z_mean, "z_log_var": z_log_var}
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """As `VariationalAutoencoder`'s."""
+        return super().compute_loss(x["images"], None, y_pred, sample_weight, training)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Metrics given to `compile` compare pixels with pixels."""
+        return super().compute_metrics(x["images"], None, y_pred, sample_weight)
+
+    def fit(self, x=None, y=None, **kwargs):
+        """As `keras.Model.fit`, on images (n, height, width, channels) in [0, 1] and their labels (n,)."""
+        if kwargs.get("validation_data") is not None:
+            kwargs["validation_data"] = (self._inputs(*kwargs["validation_data"]),)
+        return super().fit(self._inputs(x, y), **kwargs)
+
+    def evaluate(self, x=None, y=None, **kwargs):
+        """As `keras.Model.evaluate`, on images (n, height, width, channels) in [0, 1] and their labels (n,)."""
+        return super().evaluate(x if isinstance(x, dict) else self._inputs(x, y), **kwargs)
+
+    def encode(self, images, labels, batch_size=BATCH):
+        """Images and labels to codes, (n, z_dim + num_classes): z_mean, and the class as zeros and a one."""
+        labels = check_labels(labels, len(images), self.num_classes)
+        means = Autoencoder.encode(self, images, batch_size) + ops.convert_to_numpy(self.shift.embeddings)[labels]
+        return np.concatenate([np.split(means, 2, axis=1)[0], np.eye(self.num_classes, dtype="float32")[labels]], 1)
+
+    def reconstruct(self, images, labels, batch_size=BATCH):
+        """Images (n, height, width, channels) and labels (n,) to reconstructions, in [0, 1]."""
+        return self.decode(self.encode(images, labels, batch_size), batch_size)
+
+    def predict(self, x, labels, batch_size=BATCH, verbose=0):
+        """The same as `reconstruct`."""
+        return self.reconstruct(x, labels, batch_size)
+
+    def sample(self, count, seed, labels=None):
+        """New images: z from the standard normal, of the classes `labels` (count,), or of all, equally often."""
+        rng, classes = np.random.default_rng(seed), self.num_classes
+        z = rng.standard_normal((count, self.latent_dim - classes), dtype="float32")
+        labels = check_labels(rng.integers(classes, size=count) if labels is None else labels, count, classes)
+        return self.decode(np.concatenate([z, np.eye(classes)[labels]], axis=1))
+
+    def log_weights(self, images, samples, seed):
+        """Not offered: the bound is on the likelihood of an image given its label, which this method is not told."""
+        raise NotImplementedError("A conditional model has no `log_weights`.")
+
+    def _inputs(self, images, labels):
+        images = check_images(images, self.image_shape)
+        return {"images": images, "labels": check_labels(labels, len(images), self.num_classes)}
+
+    def _check_fit(self):
+        """Codes and images must have the shapes on one side that they have on the other."""
+        moments, code = self.encoder.output_shape, self.decoder.input_shape
+        if len(moments) != 2 or moments[-1] % 2 or self.num_classes < 1:
+            raise ValueError("The encoder must put out z_mean and z_log_var, and the decoder take z and a number for "
+                             f"each class. Received: encoder output {moments}, decoder input {code}")
+
+
+def check_labels(labels, count, num_classes):
+    """Checks that `labels` are classes, one for each of `count` images, and returns them as int32 (count,).
+
+    Raises:
+        ValueError: another number of labels, labels that are no whole numbers from 0 to num_classes - 1.
+    """
+    labels = np.asarray(labels)
+    whole = np.issubdtype(labels.dtype, np.integer)
+    if labels.shape != (count,) or not whole or count == 0 or labels.min() < 0 or labels.max() >= num_classes:
+        raise ValueError(f"Expected {count} labels, whole numbers from 0 to {num_classes - 1}. Received: "
+                         f"{labels.dtype} array of shape {labels.shape}" + (f" with values from {labels.min()} to "
+                         f"{labels.max()}" if labels.size and whole else ""))
+    return labels.astype("int32")
+
 
 def _check_variance(decoder_variance, reconstruction_loss):
-    if isinstance(decoder_variance, str) and decoder_variance != "learned" or (
-            not isinstance(decoder_variance, str) and not decoder_variance > 0):
+    if decoder_variance != "learned" and (isinstance(decoder_variance, str) or not decoder_variance > 0):
         raise ValueError("`decoder_variance` must be a positive number or 'learned'. Received: "
                          f"decoder_variance={decoder_variance!r}")
     if decoder_variance != 1.0 and reconstruction_loss != "gaussian":

@@ -324,3 +324,32 @@ def test_epoch_line_prints_every_so_often_and_at_the_end(capsys):
     build().fit(random_images(), epochs=7, verbose=0, callbacks=[EpochLine(every=3)])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in lines] == ["3/7", "6/7", "7/7"]
+
+
+# -- the recipe in one call, and starting anew ------------------------------------------------------------------------
+
+def test_train_model_takes_the_steps_that_fit_takes():
+    images, (one, other) = random_images(40), (build(), build())
+    schedule = warmup_cosine(0.02, 3 * 5)
+    other.compile(keras.optimizers.Adam(schedule, beta_2=0.99, clipnorm=0.5))
+    expected = other.fit(Batches(images, 8, seed=1), epochs=3, verbose=0)
+    history = training.train_model(one, images, 3, 0.02, batch_size=8, seed=1, clipnorm=0.5)
+    assert history.history["loss"][-1] == pytest.approx(expected.history["loss"][-1], rel=0.05)
+    for weight, twin in zip(one.get_weights(), other.get_weights()):
+        np.testing.assert_allclose(weight, twin, atol=2e-4)
+
+
+def test_restarted_model_trains_as_a_fresh_one_does():
+    images, used, fresh = random_images(), build(), build(seed=1)
+    used.fit(images, batch_size=8, epochs=2, verbose=0)
+    training.restart(used, build(seed=1))
+    ends = [model.fit(Batches(images, 8), epochs=2, verbose=0) and model.get_weights() for model in (used, fresh)]
+    for weight, twin in zip(*ends):
+        np.testing.assert_allclose(weight, twin, atol=1e-6)
+
+
+def test_restart_from_a_model_of_another_form_is_refused():
+    model = build()
+    model.fit(random_images(), verbose=0)
+    with pytest.raises(ValueError):
+        training.restart(model, build(hidden=(8, 8)))

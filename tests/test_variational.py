@@ -12,9 +12,11 @@ from autoencoder_utils import architectures, metrics
 from autoencoder_utils.corruption import downsample
 from autoencoder_utils.data import load_images
 from autoencoder_utils.training import Batches, warmup_cosine
-from autoencoder_utils.variational import VariationalAutoencoder
+from autoencoder_utils.variational import ConditionalVariationalAutoencoder, VariationalAutoencoder
 
 SHAPE, LATENT = (6, 5, 1), 2
+JIT = keras.backend.backend() == "jax"  # which is slow without; TensorFlow is slow to start with it
+FEW = {"jit_compile": True} if JIT else {"run_eagerly": True}  # a few steps take less time than tracing one
 
 
 def build(shape=SHAPE, hidden=(16,), **options):
@@ -58,7 +60,7 @@ def posterior(loadings, variance):
 def test_gaussian_loss_has_the_variance_that_was_given(variance):
     model, images = build(decoder_variance=variance), random_images()
     model.encoder.get_layer("code").set_weights([np.zeros((16, 4)), np.array([0.3, -0.2, -60, -60], "float32")])
-    model.compile("sgd")
+    model.compile("sgd", **FEW)
     expected = -scipy.stats.norm.logpdf(images, model.reconstruct(images), math.sqrt(variance)).sum((1, 2, 3)).mean()
     report = model.evaluate(images, verbose=0, return_dict=True)
     assert report["reconstruction_loss"] == pytest.approx(expected, rel=1e-4)
@@ -68,7 +70,7 @@ def test_gaussian_loss_has_the_variance_that_was_given(variance):
 def test_learned_variance_follows_the_squared_error_in_training_only():
     model, images = build(decoder_variance="learned"), random_images()
     model.encoder.get_layer("code").set_weights([np.zeros((16, 4)), np.array([0.3, -0.2, -60, -60], "float32")])
-    model.compile(keras.optimizers.SGD(0.0))
+    model.compile(keras.optimizers.SGD(0.0), **FEW)
     error = metrics.mean_squared_error(images, model.reconstruct(images))
     assert float(model.variance) == pytest.approx(1 / 12)
     expected = -scipy.stats.norm.logpdf(images, model.reconstruct(images), math.sqrt(1 / 12)).sum((1, 2, 3)).mean()
@@ -102,8 +104,9 @@ def trained():
     model = VariationalAutoencoder(architectures.dense_encoder((14, 14, 1), 16, (64,)),
                                    architectures.dense_decoder((14, 14, 1), 8, (64,)), "gaussian",
                                    decoder_variance="learned")
-    model.compile(keras.optimizers.Adam(warmup_cosine(0.005, 30 * 20)), metrics=["mse"])
-    model.fit(train, epochs=30, batch_size=50, verbose=0)
+    model.compile(keras.optimizers.Adam(warmup_cosine(0.01, 20 * 20)), metrics=["mse"], jit_compile=JIT,
+                  steps_per_execution=10)
+    model.fit(train, epochs=20, batch_size=50, verbose=0)
     return model, train, unseen
 
 
@@ -125,7 +128,7 @@ def test_learning_beats_the_best_gaussian_without_a_code(trained):
 @pytest.mark.parametrize("variance", [0.5, "learned"])
 def test_one_step_moves_every_weight(variance):
     model, images = build(decoder_variance=variance), random_images()
-    model.compile(keras.optimizers.SGD(0.01))
+    model.compile(keras.optimizers.SGD(0.01), **FEW)
     before = [keras.ops.convert_to_numpy(v).copy() for v in model.trainable_variables]
     halves = len(model.encoder.trainable_variables) + len(model.decoder.trainable_variables)
     assert len(before) == halves  # the learned variance is no weight of the optimiser's
@@ -138,7 +141,7 @@ def test_one_step_moves_every_weight(variance):
 @pytest.mark.parametrize("variance", [0.05, "learned"])
 def test_loaded_model_is_the_same_and_trains_on(tmp_path, variance):
     model, images = build(decoder_variance=variance), random_images()
-    model.compile(keras.optimizers.Adam(0.01))
+    model.compile(keras.optimizers.Adam(0.01), **FEW)
     model.fit(images, epochs=3, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -154,15 +157,15 @@ def test_training_with_learned_variance_is_reproduced_by_its_seed():
     for seed in (1, 1, 2):
         keras.utils.set_random_seed(seed)
         model = build(decoder_variance="learned", seed=seed)
-        model.compile(keras.optimizers.Adam(0.01))
-        model.fit(images, epochs=3, batch_size=5, verbose=0)
+        model.compile(keras.optimizers.Adam(0.01), **FEW)
+        model.fit(images, epochs=2, batch_size=10, verbose=0)
         variances.append(float(model.variance))
     assert variances[0] == pytest.approx(variances[1], rel=1e-6) != variances[2]
 
 
 def test_stacked_batches_train_the_variance_as_well():
     model, images = build(decoder_variance="learned"), random_images()
-    model.compile(keras.optimizers.SGD(0.0), jit_compile=False)
+    model.compile(keras.optimizers.SGD(0.0), jit_compile=JIT)
     model.encoder.get_layer("code").set_weights([np.zeros((16, 4)), np.array([0.3, -0.2, -60, -60], "float32")])
     model.fit(Batches(images, 5, stack=4), verbose=0)  # four steps
     error = metrics.mean_squared_error(images, model.reconstruct(images))
@@ -195,8 +198,8 @@ def test_the_bound_approaches_the_exact_log_likelihood_from_below():
 
 def test_the_mean_weight_is_the_evidence_lower_bound_of_evaluate():
     model, images = build(decoder_variance=0.1, beta=3.0), random_images(50)
-    model.compile("sgd")
-    reports = [model.evaluate(images, verbose=0, return_dict=True) for _ in range(20)]
+    model.compile("sgd", **FEW)
+    reports = [model.evaluate(images, batch_size=50, verbose=0, return_dict=True) for _ in range(20)]
     draws = [-report["reconstruction_loss"] - report["kl_loss"] for report in reports]  # beta plays no part
     weights = model.log_weights(images, 200, seed=0)
     error = np.hypot(np.std(draws) / math.sqrt(20), weights.mean(0).std() / math.sqrt(200))
@@ -232,3 +235,74 @@ def test_bad_input_to_log_weights_is_refused():
         model.log_weights(images, 0, seed=0)
     with pytest.raises(ValueError, match=r"Expected images of shape \(batch, 6, 5, 1\)"):
         model.log_weights(255 * images, 2, seed=0)
+
+
+# -- told the class ---------------------------------------------------------------------------------------------------
+
+def build_conditional(classes=3, **options):
+    return ConditionalVariationalAutoencoder(architectures.dense_encoder(SHAPE, 2 * LATENT, (16,)),
+                                             architectures.dense_decoder(SHAPE, LATENT + classes, (16,)), **options)
+
+
+def stripes(count=120):
+    """Images of three classes, lit in the first, middle or last two rows as brightly as chance wills, and labels."""
+    rng, labels = np.random.default_rng(0), np.arange(count) % 3
+    images = np.full((count, *SHAPE), 0.05, "float32")
+    for image, label in zip(images, labels):
+        image[2 * label : 2 * label + 2] = rng.uniform(0.5, 0.9)
+    return images, labels
+
+
+def test_labels_choose_what_is_sampled():
+    keras.utils.set_random_seed(0)
+    model, (images, labels) = build_conditional(), stripes()
+    model.compile(keras.optimizers.Adam(0.02), jit_compile=JIT, steps_per_execution=6)
+    model.fit(images, labels, validation_data=(images[:6], labels[:6]), validation_freq=40, epochs=40, batch_size=20,
+              verbose=0)
+    wanted = np.repeat([0, 1, 2], 10)
+    drawn = model.sample(30, 0, wanted).reshape(30, 3, 2, 5).mean(axis=(2, 3))  # brightness of each pair of rows
+    np.testing.assert_array_equal(drawn.argmax(axis=1), wanted)
+    assert set(model.sample(60, 1).reshape(60, 3, 10).mean(axis=2).argmax(axis=1)) == {0, 1, 2}
+    baseline = metrics.mean_squared_error(images, metrics.mean_image_reconstruction(images, images))
+    assert metrics.mean_squared_error(images, model.reconstruct(images, labels)) < 0.1 * baseline
+    other = model.decode(np.concatenate([model.encode(images, labels)[:, :2], np.eye(3)[(labels + 1) % 3]], axis=1))
+    np.testing.assert_array_equal(other.reshape(-1, 3, 10).mean(axis=2).argmax(axis=1), (labels + 1) % 3)
+
+
+def test_conditional_codes_are_shifted_means_and_the_class():
+    model, images = build_conditional(), random_images(3)
+    shift = np.random.default_rng(0).normal(size=(3, 2 * LATENT)).astype("float32")
+    model.shift.set_weights([shift])
+    codes = model.encode(images, [2, 0, 1])
+    means = keras.ops.convert_to_numpy(model.encoder(images))[:, :LATENT] + shift[[2, 0, 1], :LATENT]
+    np.testing.assert_allclose(codes, np.concatenate([means, np.eye(3)[[2, 0, 1]]], axis=1), atol=1e-6)
+    np.testing.assert_array_equal(model.predict(images, [2, 0, 1]), model.decode(codes))
+
+
+def test_conditional_model_moves_every_weight_and_is_saved(tmp_path):
+    model, (images, labels) = build_conditional(), stripes()
+    model.compile(keras.optimizers.SGD(0.01), metrics=["mse"], **FEW)
+    before = [keras.ops.convert_to_numpy(v).copy() for v in model.trainable_variables]
+    model.fit(images, labels, batch_size=120, verbose=0)
+    for old, variable in zip(before, model.trainable_variables, strict=True):
+        assert (keras.ops.convert_to_numpy(variable) != old).any(), f"{variable.path} has no gradient"
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.sample(3, 0), model.sample(3, 0))
+    np.testing.assert_array_equal(loaded.reconstruct(images, labels), model.reconstruct(images, labels))
+    report = loaded.evaluate(images, labels, verbose=0, return_dict=True)
+    assert report["loss"] == pytest.approx(report["reconstruction_loss"] + report["kl_loss"], rel=1e-5)
+
+
+def test_bad_input_to_a_conditional_model_is_refused():
+    model, (images, labels) = build_conditional(), stripes()
+    with pytest.raises(ValueError, match="Expected 120 labels, whole numbers from 0 to 2. Received: .* from 0 to 3"):
+        model.fit(images, labels + labels // 2)
+    with pytest.raises(ValueError, match="Expected 120 labels"):
+        model.encode(images, labels[:5])
+    with pytest.raises(ValueError, match="Expected 2 labels, .* Received: float64"):
+        model.sample(2, 0, [0.0, 1.0])
+    with pytest.raises(ValueError, match="a number for each class. Received: encoder output"):
+        build_conditional(classes=0)
+    with pytest.raises(NotImplementedError):
+        model.log_weights(images, 1, 0)
