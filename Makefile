@@ -7,7 +7,7 @@ CHAPTER ?=
 NOTEBOOKS = $(sort $(wildcard notebooks/$(CHAPTER)*.ipynb))
 DATA ?= digits
 
-.PHONY: lab test unit test-jax test-notebooks notebooks lint bench clean
+.PHONY: lab test unit test-jax test-notebooks notebooks lint bench gallery clean
 .DEFAULT_GOAL := test
 
 lab: $(READY)  ## open the course in JupyterLab
@@ -32,6 +32,9 @@ lint: $(READY)
 
 bench: $(READY)  ## time to quality and throughput (DATA=path/to/mnist.npz for full size)
 	$(BIN)/python benchmarks/time_to_quality.py --data $(DATA)
+
+gallery: $(READY)  ## every generator for a minute, three seeds, before one judge: benchmarks/results/gallery
+	$(BIN)/python benchmarks/gallery.py --data $(DATA) --seeds 3
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("Python 3.11 or newer is needed. Received: Python %d.%d (choose another: make PYTHON=python3.12)" % v[:2])'
