@@ -140,7 +140,7 @@ def restart(model, fresh):
         weight.assign(new)
     for variable in model.optimizer.variables:
         if variable.name != "learning_rate":
-            variable.assign(ops.zeros_like(variable))
+            variable.assign(ops.zeros(variable.shape, variable.dtype))
 
 
 class EpochLine(keras.callbacks.Callback):
