@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from autoencoder_utils.autoencoders import BATCH, NUDGE
+from autoencoder_utils.autoencoders import BATCH, NUDGE, in_batches
 from autoencoder_utils.data import check_images
 from autoencoder_utils.training import Stacked
 from autoencoder_utils.variational import VariationalAutoencoder
@@ -88,8 +88,7 @@ class GenerativeAdversarialNetwork(Stacked, keras.Model):
         if count < 1:
             raise ValueError(f"`count` must be at least 1. Received: count={count}")
         codes = np.random.default_rng(seed).standard_normal((count, self.latent_dim), dtype="float32")
-        parts = np.split(codes, range(BATCH, count, BATCH))
-        return np.concatenate([ops.convert_to_numpy(ops.sigmoid(self.generator(p, training=False))) for p in parts])
+        return in_batches(lambda z, training: ops.sigmoid(self.generator(z, training=training)), codes, BATCH)
 
     def get_config(self):
         """Everything that `keras.models.load_model` needs."""

@@ -184,10 +184,10 @@ def _split(images, labels, name):
 def _two_parts(split, share):
     """Cuts off `share` of a split at random, stratified where every class is large enough for it."""
     labels = split.labels
-    smallest = 0 if labels is None else np.unique(labels, return_counts=True)[1].min()
-    stratify = labels if round(share * smallest) >= 1 else None
-    parts = train_test_split(np.arange(len(split)), test_size=round(share * len(split)), random_state=0,
-                             stratify=stratify)
+    size = round(share * len(split))
+    counts = [0] if labels is None else np.unique(labels, return_counts=True)[1]
+    stratify = labels if round(share * min(counts)) >= 1 and size >= len(counts) else None
+    parts = train_test_split(np.arange(len(split)), test_size=size, random_state=0, stratify=stratify)
     return [Split(split.images[i], None if labels is None else labels[i]) for i in parts]
 
 

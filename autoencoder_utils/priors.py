@@ -7,7 +7,7 @@ from scipy.linalg import solve_triangular
 from scipy.special import log_softmax, logsumexp
 from sklearn.mixture import GaussianMixture
 
-from autoencoder_utils.autoencoders import BATCH
+from autoencoder_utils.autoencoders import BATCH, in_batches
 from autoencoder_utils.quantized import check_indices
 
 RIDGE = 1e-4  # added to the variances, as a share of the codes' mean variance, so that no component becomes a point
@@ -166,8 +166,7 @@ class AutoregressivePrior(keras.Model):
         return keras.Model(indices, logits, name="network")
 
     def _logits(self, codes, batch_size):
-        batches = (codes[start : start + batch_size] for start in range(0, len(codes), batch_size))
-        return np.concatenate([ops.convert_to_numpy(self.network(batch, training=False)) for batch in batches])
+        return in_batches(self.network, codes, batch_size)
 
 
 @keras.saving.register_keras_serializable("autoencoder_utils")
