@@ -50,7 +50,7 @@ def pytest_runtest_logreport(report):
 def pytest_terminal_summary(terminalreporter):
     """Prints what each notebook took, and the memory of the largest kernel."""
     if seconds:
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
         for name, duration in seconds.items():
             terminalreporter.write_line(f"{name}: {duration / 60:.1f} minutes")
         terminalreporter.write_line(f"largest kernel: {peak:.2f} GB")

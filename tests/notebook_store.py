@@ -56,7 +56,7 @@ def execute(path):
     unfinished = path.with_suffix(".unfinished")
     unfinished.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
     os.replace(unfinished, path)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
     return seconds, peak
 
 
