@@ -7,7 +7,7 @@ CHAPTER ?=
 NOTEBOOKS = $(sort $(wildcard notebooks/$(CHAPTER)*.ipynb))
 DATA ?= digits
 
-.PHONY: lab test unit test-jax test-notebooks notebooks lint bench gallery clean
+.PHONY: lab test unit test-jax test-notebooks notebooks lint bench gallery links clean
 .DEFAULT_GOAL := test
 
 lab: $(READY)  ## open the course in JupyterLab
@@ -35,6 +35,9 @@ bench: $(READY)  ## time to quality and throughput (DATA=path/to/mnist.npz for f
 
 gallery: $(READY)  ## every generator for a minute, three seeds, before one judge: benchmarks/results/gallery
 	$(BIN)/python benchmarks/gallery.py --data $(DATA) --seeds 3
+
+links: $(READY)  ## write the address of a fork into every badge, link and set-up cell
+	$(BIN)/python tests/launch_links.py '$(REPOSITORY)'
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("Python 3.11 or newer is needed. Received: Python %d.%d (choose another: make PYTHON=python3.12)" % v[:2])'
