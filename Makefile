@@ -4,14 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CHAPTER ?=
+LAB ?=
 NOTEBOOKS = $(sort $(wildcard notebooks/$(CHAPTER)*.ipynb))
 DATA ?= digits
 
 .PHONY: lab test unit test-jax test-notebooks notebooks lint bench gallery links clean
 .DEFAULT_GOAL := test
 
-lab: $(READY)  ## open the course in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)  # containers run as root
+lab: $(READY)  ## open the course in JupyterLab (LAB="--no-browser --port=8890" for options of your own)
+	$(BIN)/jupyter trust notebooks/*.ipynb  # so that the interactive map answers before its cell is run
+	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB)  # root: containers
 
 test: lint unit test-notebooks  ## every test
 
