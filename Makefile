@@ -8,7 +8,7 @@ LAB ?=
 NOTEBOOKS = $(sort $(wildcard notebooks/$(CHAPTER)*.ipynb))
 DATA ?= digits
 
-.PHONY: lab test unit test-jax test-notebooks notebooks lint bench gallery links clean
+.PHONY: lab test unit test-jax test-notebooks test-colab test-binder notebooks lint bench gallery links site clean
 .DEFAULT_GOAL := test
 
 lab: $(READY)  ## open the course in JupyterLab (LAB="--no-browser --port=8890" for options of your own)
@@ -29,6 +29,12 @@ test-notebooks: $(READY)  ## execute each notebook and compare with its stored o
 notebooks: $(READY)  ## execute each notebook and store its outputs (CHAPTER=04 for one)
 	$(BIN)/python tests/notebook_store.py $(NOTEBOOKS)
 
+test-colab: $(READY)  ## a chapter alone in an environment like Colab's (COLAB_PYTHON=python3.12; CHAPTER=03_math)
+	$(BIN)/python -m pytest -m weekly tests/test_colab.py
+
+test-binder: $(READY)  ## what Binder makes of environment.yml and postBuild
+	$(BIN)/python -m pytest -s -m weekly tests/test_binder.py
+
 lint: $(READY)
 	$(BIN)/ruff check .
 
@@ -38,6 +44,12 @@ bench: $(READY)  ## time to quality and throughput (DATA=path/to/mnist.npz for f
 gallery: $(READY)  ## every generator for a minute, three seeds, before one judge: benchmarks/results/gallery
 	$(BIN)/python benchmarks/gallery.py --data $(DATA) --seeds 3
 
+site: $(READY)  ## all chapters as a static website, from the stored outputs: build/site
+	rm -rf build/site build/site-source && mkdir -p build/site-source
+	cp -R LICENSE notebooks build/site-source && mkdir build/site-source/.github && cp .github/*.png build/site-source/.github
+	cat README.md .github/site/contents.md > build/site-source/index.md
+	$(BIN)/python -m sphinx -q -W -b html -c .github/site build/site-source build/site
+
 links: $(READY)  ## write the address of a fork into every badge, link and set-up cell
 	$(BIN)/python tests/launch_links.py '$(REPOSITORY)'
 
@@ -46,7 +58,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): a download of about 1 GB, some minutes the first time."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --disable-pip-version-check -e '.[lab,test]' -c constraints.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[lab,test,site]' -c constraints.txt
 	@touch $(READY)
 
 clean:  ## remove the environment and everything that was built
