@@ -17,8 +17,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 from test_lab import CHAPTERS, CHROMIUM, MINUTE, ROOT, picture_of
 
-# Of nbconvert's own page, not ours: the colours of prompts, of code and of Keras's summary; and its links lack a line under them.
-THEME = [[".jp-InputPrompt"], [".jp-OutputPrompt"], [".highlight"], [".jp-RenderedText"], [".jp-RenderedHTMLCommon pre"]]
+# Not ours: the colours that nbconvert gives prompts and code, and Keras its summary; links without a line under them.
+THEME = [[part] for part in (".jp-InputPrompt", ".jp-OutputPrompt", ".highlight", ".jp-RenderedText",
+                             ".jp-RenderedHTMLCommon pre")]
 
 
 @pytest.fixture(scope="module")
