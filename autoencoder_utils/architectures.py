@@ -82,9 +82,7 @@ def convolutional_encoder(image_shape, latent_dim, filters=(32, 64), activation=
 def convolutional_decoder(image_shape, latent_dim, filters=(64, 32), activation="gelu"):
     """Maps a code to a small picture of features and doubles it by transposed convolutions to the image's size.
 
-    The last doubling is a convolution to 4 values a pixel for each channel, laid out as 2 x 2 blocks: the sub-pixel
-    convolution of Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
-    Convolutional Neural Network", CVPR 2016. It costs less than a transposed convolution at full size.
+    The last doubling is `double_sides`, which costs less than a transposed convolution at full size.
 
     Args:
         image_shape: (height, width, channels); what stands over after doubling is cropped.
@@ -109,13 +107,29 @@ def convolutional_decoder(image_shape, latent_dim, filters=(64, 32), activation=
     h = layers.Reshape((*small, filters[0]))(h)  # (batch, height / scale, width / scale, filters[0])
     for count in filters[1:]:
         h = layers.Conv2DTranspose(count, 3, strides=2, padding="same", activation=activation)(h)  # twice the sides
-    h = layers.Conv2D(4 * channels, 3, padding="same")(h)  # (batch, rows, columns, 4 channels), half the image's sides
+    h = double_sides(h, channels)
+    crop = ((0, h.shape[1] - height), (0, h.shape[2] - width))
+    return keras.Model(code, layers.Cropping2D(crop, name="logits")(h), name="decoder")
+
+
+def double_sides(h, channels):
+    """A convolution to 4 numbers a place for each channel, which are laid out as 2 x 2 pixels.
+
+    The sub-pixel convolution of Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient
+    Sub-Pixel Convolutional Neural Network", CVPR 2016.
+
+    Args:
+        h: Symbolic Keras tensor (batch, rows, columns, any number of channels).
+        channels: Of the result.
+
+    Returns:
+        Symbolic Keras tensor (batch, 2 rows, 2 columns, channels).
+    """
+    h = layers.Conv2D(4 * channels, 3, padding="same")(h)  # (batch, rows, columns, 4 channels)
     rows, columns = h.shape[1:3]
     h = layers.Reshape((rows, columns, 2, 2, channels))(h)
     h = layers.Permute((1, 3, 2, 4, 5))(h)  # (batch, rows, 2, columns, 2, channels)
-    h = layers.Reshape((2 * rows, 2 * columns, channels))(h)
-    crop = ((0, 2 * rows - height), (0, 2 * columns - width))
-    return keras.Model(code, layers.Cropping2D(crop, name="logits")(h), name="decoder")
+    return layers.Reshape((2 * rows, 2 * columns, channels))(h)
 
 
 def recurrent_encoder(image_shape, latent_dim, units=64):
@@ -170,9 +184,18 @@ def recurrent_decoder(image_shape, latent_dim, units=64):
     return keras.Model(code, layers.Reshape(image_shape, name="logits")(rows), name="decoder")
 
 
-def _check(image_shape, latent_dim):
+def check_image_shape(image_shape):
+    """Refuses what is not (height, width, channels), three whole numbers of at least 1.
+
+    Raises:
+        ValueError: it is not.
+    """
     if len(image_shape) != 3 or not all(isinstance(side, int) and side > 0 for side in image_shape):
         raise ValueError(f"`image_shape` must be (height, width, channels). Received: image_shape={image_shape}")
+
+
+def _check(image_shape, latent_dim):
+    check_image_shape(image_shape)
     if not isinstance(latent_dim, int) or latent_dim < 1:
         raise ValueError(f"`latent_dim`, the size of the code, must be a whole number of at least 1. "
                          f"Received: latent_dim={latent_dim}")

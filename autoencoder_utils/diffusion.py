@@ -130,14 +130,44 @@ class CodeDiffusion(keras.Model):
         if count < 1 or steps < 1:
             raise ValueError(f"`count` and `steps` must be at least 1. Received: count={count}, steps={steps}")
         rng = np.random.default_rng(seed)
-        codes = rng.standard_normal((count, self.autoencoder.latent_dim), dtype="float32")
-        labels = self._sample_labels(count, rng, labels)
+        noise = rng.standard_normal((count, self.autoencoder.latent_dim), dtype="float32")
+        if labels is None and self.num_classes:
+            shares = ops.convert_to_numpy(self.class_shares).astype("float64")
+            labels = rng.choice(len(shares), count, p=shares / shares.sum())
+        return self.noise_to_codes(noise, labels, steps, guidance)
+
+    def noise_to_codes(self, noise, labels=None, steps=20, guidance=1.0, others=None, share=0.0):
+        """The codes that `sample_codes` makes of this noise.
+
+        Args:
+            noise: (n, latent_dim), normal.
+            labels: Classes (n,) if there are classes, else None.
+            steps, guidance: See `sample`.
+            others: Second classes (n,); the network's directions for both are mixed. None for none.
+            share: Of the second classes in the mixture, from 0 to 1: one number, or (n, 1).
+
+        Returns:
+            float32 (n, latent_dim).
+
+        Raises:
+            ValueError: noise out of form, impossible steps or labels, other classes without `labels`.
+        """
+        noise, labels = self._check_walk(noise, labels, steps)
+        if others is not None:
+            others = check_labels(others, len(noise), self.num_classes)
         angles = np.linspace(0.5 * math.pi, 0, steps + 1, dtype="float32")
-        for angle, step in zip(angles, np.diff(angles)):
-            here = self._direction(codes, angle, labels, guidance)
-            there = self._direction(codes + step * here, angle + step, labels, guidance)
-            codes = codes + step * (here + there) / 2
+        codes = self._walk(noise, angles, labels, guidance, others, np.asarray(share, "float32"))
         return codes * ops.convert_to_numpy(self.code_scale) + ops.convert_to_numpy(self.code_mean)
+
+    def codes_to_noise(self, codes, labels=None, steps=20):
+        """The noise (n, latent_dim) of which `noise_to_codes`, with the same labels and steps, makes these codes.
+
+        The same path, followed the other way: Song, Meng and Ermon, "Denoising diffusion implicit models", ICLR 2021.
+        Takes codes (n, latent_dim), as `autoencoder.encode` puts them out; raises what `noise_to_codes` does.
+        """
+        codes, labels = self._check_walk(codes, labels, steps)
+        codes = (codes - ops.convert_to_numpy(self.code_mean)) / ops.convert_to_numpy(self.code_scale)
+        return self._walk(codes, np.linspace(0, 0.5 * math.pi, steps + 1, dtype="float32"), labels, 1.0)
 
     def sample(self, count, seed, labels=None, steps=20, guidance=1.0):
         """New images: codes made of noise, decoded.
@@ -171,14 +201,35 @@ class CodeDiffusion(keras.Model):
                  for key, value in config.items()}
         return cls(**parts)
 
-    def _direction(self, codes, angle, labels, guidance):
+    def _check_walk(self, codes, labels, steps):
+        """Codes or noise as float32 (n, latent_dim), labels as int32 (n,)."""
+        codes, size = np.asarray(codes, "float32"), self.autoencoder.latent_dim
+        if codes.shape[1:] != (size,) or steps < 1:
+            raise ValueError(f"Expected codes or noise of shape (batch, {size}), and at least 1 step. "
+                             f"Received: shape {codes.shape}, steps={steps}")
+        return codes, self._check_given(labels, len(codes))
+
+    def _walk(self, codes, angles, *condition):
+        """Follows the direction from the first angle to the last: Heun's method."""
+        for angle, step in zip(angles, np.diff(angles)):
+            here = self._direction(codes, angle, *condition)
+            there = self._direction(codes + step * here, angle + step, *condition)
+            codes = codes + step * (here + there) / 2
+        return codes
+
+    def _direction(self, codes, angle, labels, guidance, others=None, share=0.0):
         """What the network says at one angle for all codes, (count, latent_dim), as an array."""
         angles = np.full((len(codes), 1), angle, "float32")
-        conditional = ops.convert_to_numpy(self.denoiser([codes, angles, labels], training=False))
+
+        def told(labels):
+            return ops.convert_to_numpy(self.denoiser([codes, angles, labels], training=False))
+
+        conditional = told(labels)
+        if others is not None:
+            conditional = conditional + share * (told(others) - conditional)
         if guidance == 1:
             return conditional
-        anything = np.full_like(labels, self.num_classes)
-        free = ops.convert_to_numpy(self.denoiser([codes, angles, anything], training=False))
+        free = told(np.full_like(labels, self.num_classes))
         return free + np.float32(guidance) * (conditional - free)
 
     def _inputs(self, x, labels):
@@ -188,14 +239,11 @@ class CodeDiffusion(keras.Model):
         if x.ndim == 2 and (x.shape[1] != latent_dim or len(x) == 0):
             raise ValueError(f"Expected images, or codes of shape (batch, {latent_dim}). Received: shape {x.shape}")
         codes = x.astype("float32") if x.ndim == 2 else self.autoencoder.encode(x)
+        return {"codes": codes, "labels": self._check_given(labels, len(codes))}
+
+    def _check_given(self, labels, count):
+        """Labels (count,) as int32, which must be given if there are classes, and only then."""
         if (labels is None) != (self.num_classes == 0):
             raise ValueError("`labels` are needed if there are classes, and only then. Received: "
                              f"num_classes={self.num_classes}, labels={'None' if labels is None else 'given'}")
-        return {"codes": codes, "labels": check_labels(np.zeros(len(codes), int) if labels is None else labels,
-                                                         len(codes), max(self.num_classes, 1))}
-
-    def _sample_labels(self, count, rng, labels):
-        if labels is None:
-            shares = ops.convert_to_numpy(self.class_shares).astype("float64")
-            labels = rng.choice(len(shares), count, p=shares / shares.sum())
-        return check_labels(labels, count, max(self.num_classes, 1))
+        return check_labels(np.zeros(count, int) if labels is None else labels, count, max(self.num_classes, 1))

@@ -1,4 +1,4 @@
-"""Figures: arrays in, a Matplotlib Figure out. `show` puts one into a notebook with its description."""
+"""Figures: arrays in, a Matplotlib Figure out. `show` and `show_animation` put them into a notebook, described."""
 
 import io
 import itertools
@@ -8,8 +8,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import PIL.Image
 
+from autoencoder_utils.data import check_images
+
 # Okabe and Ito's colours, which colour-blind readers can tell apart: Okabe and Ito, "Color universal design", 2008.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
+LARGEST = 400_000  # bytes of an animation
+LEVELS = 16  # levels of a channel in an animation: a third of the bytes of 256
 
 
 def show(figure, description):
@@ -22,23 +26,80 @@ def show(figure, description):
     Raises:
         ValueError: no description.
     """
+    _display(lambda: _png(figure), description)
+    plt.close(figure)
+
+
+def show_animation(frames, description, milliseconds=100, zoom=3):
+    """Displays frames one after the other, over and over, with one sentence under them that is their alternative text.
+
+    They are stored as an animated PNG, a picture like any other: it moves in JupyterLab, Colab, exported HTML and on
+    GitHub, without a script; a viewer that does not know the format shows the first frame.
+
+    Args:
+        frames: (n, height, width, 1 or 3) in [0, 1], two at least.
+        description: One sentence.
+        milliseconds: How long each frame stays.
+        zoom: Screen pixels along each side of a pixel.
+
+    Raises:
+        ValueError: no description, frames out of form, more than 400 kB.
+    """
+    _display(lambda: animation(frames, milliseconds, zoom), description)
+
+
+def animation(frames, milliseconds=100, zoom=3):
+    """Frames as the bytes of an animated PNG that repeats for ever, with 16 levels a channel.
+
+    Args:
+        frames: (n, height, width, 1 or 3) in [0, 1], two at least.
+        milliseconds: How long each frame stays.
+        zoom: Screen pixels along each side of a pixel.
+
+    Returns:
+        Bytes.
+
+    Raises:
+        ValueError: frames out of form, more than 400 kB.
+    """
+    frames = check_images(frames, name="frames")
+    if len(frames) < 2 or frames.shape[-1] not in (1, 3):
+        raise ValueError("An animation needs two frames at least, of 1 or 3 channels. "
+                         f"Received: frames of shape {frames.shape}")
+    levels = np.round(np.round(frames * (LEVELS - 1)) * 255 / (LEVELS - 1)).astype("uint8")
+    large = levels.repeat(zoom, axis=1).repeat(zoom, axis=2)  # (n, zoom * height, zoom * width, channels)
+    first, *others = (PIL.Image.fromarray(frame.squeeze(-1) if frame.shape[-1] == 1 else frame) for frame in large)
+    buffer = io.BytesIO()
+    first.save(buffer, "PNG", save_all=True, append_images=others, duration=milliseconds, loop=0, optimize=True)
+    if buffer.tell() > LARGEST:
+        raise ValueError(f"An animation must stay below {LARGEST:,} bytes: take fewer or smaller frames. "
+                         f"Received: {len(frames)} frames, {buffer.tell():,} bytes")
+    return buffer.getvalue()
+
+
+def _display(draw, description):
+    """Displays the PNG that `draw` makes, and its description."""
     from IPython.display import Image, Markdown, display
 
     if not description.strip():
         raise ValueError("Every figure needs a description of one sentence. Received: an empty one")
-    display(Image(data=_png(figure), format="png"), metadata={"image/png": {"alt": description}})
+    display(Image(data=draw(), format="png"), metadata={"image/png": {"alt": description}})
     display(Markdown(f"*{description}*"))
-    plt.close(figure)
 
 
 def _png(figure):
-    """A figure as PNG: with a palette of 256 colours, at half the bytes, unless that moves pixels by a grey level."""
+    """A figure as PNG: grey ones with 64 levels, others with 256 colours, unless that moves pixels by a hundredth."""
     full, small = io.BytesIO(), io.BytesIO()
     figure.savefig(full, format="png", bbox_inches="tight")
     picture = PIL.Image.open(full).convert("RGB")
-    palette = picture.quantize(256, dither=PIL.Image.Dither.NONE)
-    moved = np.abs(np.asarray(picture, "float32") - np.asarray(palette.convert("RGB"), "float32")).mean()
-    (palette if moved < 1 else picture).save(small, format="png", optimize=True)
+    pixels = np.asarray(picture)
+    if (pixels == pixels[..., :1]).all():
+        fewer = PIL.Image.fromarray((np.round(pixels[..., 0] / 255 * 63) / 63 * 255).round().astype("uint8"))
+    else:
+        fewer = picture.quantize(256, dither=PIL.Image.Dither.NONE)
+        moved = np.abs(pixels.astype("float32") - np.asarray(fewer.convert("RGB"), "float32")).mean() / 255
+        fewer = fewer if moved < 0.01 else picture
+    fewer.save(small, format="png", optimize=True)
     return small.getvalue()
 
 

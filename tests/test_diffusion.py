@@ -68,6 +68,30 @@ def test_sampler_follows_the_exact_path_of_a_gaussian_and_its_error_is_of_second
     assert 3 < errors[0] / errors[1] < 6 and 3 < errors[1] / errors[2] < 6
 
 
+def test_noise_and_codes_of_a_gaussian_are_straight_images_of_one_another():
+    """For codes with N(m, s^2), in each direction, the equation's map is code = m + s * noise."""
+    model, deviations = build(num_classes=2), np.array([0.5, 2.0])
+    model.code_mean.assign([3.0, -1.0])
+    model.code_scale.assign([0.2, 5.0])  # what the denoiser meets is normalised
+    model.__dict__["denoiser"] = gaussian_direction(deviations)
+    noise = np.random.default_rng(0).standard_normal((50, 2), dtype="float32")
+    codes = [3.0, -1.0] + deviations * [0.2, 5.0] * noise
+    labels = np.arange(50) % 2
+    np.testing.assert_allclose(model.noise_to_codes(noise, labels, steps=200), codes, atol=1e-3)
+    np.testing.assert_allclose(model.codes_to_noise(codes, labels, steps=200), noise, atol=1e-3)
+
+
+def test_directions_are_mixed_by_share_and_then_guided():
+    model = build(num_classes=2)
+    model.__dict__["denoiser"] = lambda inputs, training=False: np.array([1.0, 10.0, -4.0])[inputs[2]][:, None] * [1, 1]
+    noise, share = np.zeros((3, 2)), np.array([[0.0], [0.5], [1.0]])
+    codes = model.noise_to_codes(noise, [0, 0, 0], 3, 2.0, [1, 1, 1], share)
+    wanted = -math.pi / 2 * np.array([[6.0], [15.0], [24.0]]) * [1, 1]  # -4 + 2 (1 - -4), and so on
+    np.testing.assert_allclose(codes, wanted, rtol=1e-5)
+    np.testing.assert_allclose(model.noise_to_codes(noise, [0, 0, 0], 3, 1.0, [1, 1, 1], 0.5),
+                               np.full((3, 2), -5.5 * math.pi / 2), rtol=1e-5)
+
+
 def mixture_direction(inputs, training=False):
     """The exact mean of e cos(a) - x sin(a) given z, for codes x from the mixture."""
     codes, angles, _ = (np.asarray(part, "float64") for part in inputs)
@@ -139,6 +163,22 @@ def test_labels_choose_the_component(trained):
     further = trained[0].sample_codes(600, 0, labels, guidance=3.0)
     assert not np.allclose(codes, further, atol=0.1)
     assert np.mean(component_log_densities(further).argmax(axis=1) == labels) > 0.98
+
+
+def test_codes_become_noise_and_codes_again(trained):
+    model, (codes, labels) = trained[0], mixture(2000, 5)
+    noise = model.codes_to_noise(codes, labels, steps=60)
+    np.testing.assert_allclose(noise.mean(axis=0), 0, atol=0.15)
+    np.testing.assert_allclose(np.cov(noise.T), np.eye(2), atol=0.2)
+    gaps = np.abs(model.noise_to_codes(noise, labels, steps=60) - codes).max(axis=1)
+    assert np.quantile(gaps, 0.99) < 0.02 and np.quantile(np.abs(codes), 0.5) > 1
+
+
+def test_samples_are_codes_of_their_seeds_noise(trained):
+    noise = np.random.default_rng(7).standard_normal((30, 2), dtype="float32")
+    labels = np.arange(30) % 3
+    np.testing.assert_array_equal(trained[0].noise_to_codes(noise, labels, 5, 1.5),
+                                  trained[0].sample_codes(30, 7, labels, 5, 1.5))
 
 
 def test_loss_is_near_the_least_possible(trained):
@@ -254,6 +294,19 @@ def test_bad_input_is_refused():
         model.sample(0, 0)
     with pytest.raises(ValueError, match="at least 1. Received: count=2, steps=0"):
         model.sample(2, 0, steps=0)
+    for walk in (model.noise_to_codes, model.codes_to_noise):
+        with pytest.raises(ValueError, match=r"shape \(batch, 2\), and .* Received: shape \(4, 3\), steps=20"):
+            walk(np.zeros((4, 3)), np.zeros(4, int))
+        with pytest.raises(ValueError, match="at least 1 step. Received: .* steps=0"):
+            walk(np.zeros((4, 2)), np.zeros(4, int), steps=0)
+        with pytest.raises(ValueError, match="Expected 4 labels, whole numbers from 0 to 1"):
+            walk(np.zeros((4, 2)), np.full(4, 2))
+        with pytest.raises(ValueError, match="`labels` are needed"):
+            walk(np.zeros((4, 2)))
+    with pytest.raises(ValueError, match="Expected 4 labels"):
+        model.noise_to_codes(np.zeros((4, 2)), np.zeros(4, int), others=[0, 1])
+    with pytest.raises(ValueError, match="`labels` are needed if there are classes, and only then"):
+        build().sample(2, 0, labels=[0, 0])
     with pytest.raises(ValueError, match="The denoiser must put out 2 numbers"):
         CodeDiffusion(model.autoencoder, residual_denoiser(3))
     with pytest.raises(ValueError, match="Received: latent_dim=0"):

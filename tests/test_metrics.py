@@ -1,5 +1,7 @@
 """Metrics and baselines against scikit-image, SciPy and a singular value decomposition by hand."""
 
+import math
+
 import numpy as np
 import pytest
 import skimage.metrics
@@ -7,14 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.special import entr
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import pairwise_distances
+from sklearn.neighbors import KNeighborsClassifier
 
 from autoencoder_utils.metrics import (
     binary_cross_entropy,
     importance_bound,
+    linear_probe,
     mean_image_reconstruction,
     mean_squared_error,
     pca_reconstruction,
     psnr,
+    rate_difference,
+    retrieval_precision,
     ssim,
 )
 
@@ -186,3 +194,101 @@ def test_weights_out_of_form_are_refused(weights):
 def test_impossible_numbers_of_samples_are_refused(samples):
     with pytest.raises(ValueError, match=rf"`samples` must lie in \[1, 4\]. Received: samples={samples}"):
         importance_bound(np.zeros((2, 4)), samples)
+
+
+def clouds(count=60, seed=0, apart=1.5):
+    """Points of three overlapping Gaussian clouds in four dimensions, and which they are of."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, count)
+    return rng.standard_normal((count, 4)) + apart * np.eye(3, 4)[labels], labels
+
+
+def test_linear_probe_is_scikit_learns_logistic_regression_on_features_of_mean_variance_one():
+    (features, labels), (others, other_labels) = clouds(), clouds(seed=1)
+    scale = np.sqrt(features.var(axis=0).mean())
+    for strength in (0.01, 1.0):
+        expected = LogisticRegression(C=strength, max_iter=1000).fit(features / scale, labels)
+        result = linear_probe(features, labels, others, other_labels, strength)
+        assert type(result) is float and result == pytest.approx(expected.score(others / scale, other_labels))
+        assert 0.4 < result < 1
+
+
+def test_linear_probe_does_not_care_how_the_features_are_turned_scaled_and_shifted():
+    (features, labels), (others, other_labels) = clouds(), clouds(200, seed=1)
+    turn = np.linalg.qr(np.random.default_rng(0).standard_normal((4, 4)))[0]
+    plain = linear_probe(features, labels, others, other_labels)
+    assert linear_probe(100 * features @ turn + 7, labels, 100 * others @ turn + 7, other_labels) == plain
+
+
+def test_linear_probe_of_more_features_than_rows_is_scikit_learns_too():
+    rng = np.random.default_rng(0)
+    features, others = rng.standard_normal((30, 200)), rng.standard_normal((400, 200))
+    labels, other_labels = features[:, :3].argmax(axis=1), others[:, :3].argmax(axis=1)
+    centred, scale = features - features.mean(axis=0), np.sqrt(features.var(axis=0).mean())
+    expected = LogisticRegression(max_iter=1000, tol=1e-8).fit(centred / scale, labels)
+    asked = (others - features.mean(axis=0)) / scale
+    assert linear_probe(features, labels, others, other_labels) == pytest.approx(
+        expected.score(asked, other_labels), abs=0.006)
+
+
+def test_linear_probe_reads_lines_and_cannot_read_a_ring():
+    angles = np.linspace(0, 2 * np.pi, 100, endpoint=False)
+    ring = np.stack([np.cos(angles), np.sin(angles)], 1) * np.where(np.arange(100) % 2, 1, 3)[:, None]
+    assert linear_probe(ring, ring[:, 0] > 0, ring, ring[:, 0] > 0) > 0.97
+    assert linear_probe(ring, np.arange(100) % 2, ring, np.arange(100) % 2) < 0.6
+
+
+def test_retrieval_precision_counts_the_nearest_as_all_distances_do():
+    (features, labels), (queries, query_labels) = clouds(), clouds(25, seed=1)
+    order = pairwise_distances(queries, features).argsort(axis=1)
+    for count in (1, 4, 60):
+        expected = np.mean([np.mean(labels[row[:count]] == label) for row, label in zip(order, query_labels)])
+        assert retrieval_precision(features, labels, queries, query_labels, count) == pytest.approx(expected)
+    nearest = KNeighborsClassifier(1).fit(features, labels).score(queries, query_labels)
+    assert retrieval_precision(features, labels, queries, query_labels, 1) == pytest.approx(nearest)
+
+
+def test_retrieval_precision_of_clouds_far_apart_is_one():
+    assert retrieval_precision(*clouds(apart=50), *clouds(seed=1, apart=50)) == 1
+
+
+@pytest.mark.parametrize("measure", [linear_probe, retrieval_precision])
+@pytest.mark.parametrize("spoil", [
+    lambda a, b, c, d: (a[:-1], b, c, d), lambda a, b, c, d: (a, b, c[:, :3], d), lambda a, b, c, d: (a, b, c, d[:-1]),
+    lambda a, b, c, d: (a * np.nan, b, c, d), lambda a, b, c, d: (a[:0], b[:0], c, d), lambda a, b, c, d: (b, b, c, d)])
+def test_features_and_labels_that_do_not_fit_are_refused(measure, spoil):
+    with pytest.raises(ValueError, match=r"Expected finite features of shape .*Received: shapes"):
+        measure(*spoil(*clouds(), *clouds(seed=1)))
+
+
+def test_impossible_probes_are_refused():
+    features, labels = clouds()
+    with pytest.raises(ValueError, match="features that vary. Received: 60 rows"):
+        linear_probe(np.ones_like(features), labels, features, labels)
+    for count in (0, 61):
+        with pytest.raises(ValueError, match=rf"`count` must lie in \[1, 60\]. Received: count={count}"):
+            retrieval_precision(features, labels, features, labels, count)
+
+
+# -- rate differences -------------------------------------------------------------------------------------------------
+
+def test_rate_difference_of_a_constant_ratio_is_that_ratio_on_curves_of_any_points():
+    quality = np.array([30.0, 24, 27, 36])
+    points, others = np.stack([0.8 * 2 ** (quality / 3), quality], 1), [(2 ** (q / 3), q) for q in (22, 25, 28, 40)]
+    assert rate_difference(points, others) == pytest.approx(-20, abs=1e-9)  # straight lines of log bits
+    assert rate_difference(others, points) == pytest.approx(25, abs=1e-9)
+    assert rate_difference(points * [1000, 1], np.array(others) * [1000, 1]) == pytest.approx(-20, abs=1e-9)
+
+
+def test_rate_difference_averages_over_the_common_range_only():
+    """Log bits differ by 0.1 (q - 20): over 24 to 30, the common range, by 0.7 on average."""
+    points = [(math.exp(0.3 * q), q) for q in (24, 26, 34)]
+    others = [(math.exp(0.2 * q + 2), q) for q in (20, 23, 30)]
+    assert rate_difference(points, others) == pytest.approx(100 * math.expm1(0.7), abs=1e-9)
+
+
+@pytest.mark.parametrize("points", [[(1, 20)], [(1, 20), (2, 20)], [(0, 20), (2, 30)], [(1, 40), (2, 50)], [1, 2],
+                                    [(1, 2, 3)] * 2])
+def test_rate_difference_refuses_what_is_no_curve(points):
+    with pytest.raises(ValueError, match="Received: "):
+        rate_difference(points, [(1, 20), (2, 30)])

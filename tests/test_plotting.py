@@ -1,18 +1,23 @@
 """Figures, read back: the pixels, labels, lines and boxes that they hold, and the description that goes with them."""
 
+import base64
 import io
+import shutil
 
 import IPython.display
 import keras
 import matplotlib
 import matplotlib.pyplot as plt
+import nbconvert
+import nbformat
 import numpy as np
 import PIL.Image
 import pytest
+from playwright.sync_api import sync_playwright
 
 from autoencoder_utils import architectures
 from autoencoder_utils.autoencoders import Autoencoder
-from autoencoder_utils.plotting import COLOURS, curves, image_rows, model_diagram, show
+from autoencoder_utils.plotting import COLOURS, animation, curves, image_rows, model_diagram, show, show_animation
 from autoencoder_utils.variational import VariationalAutoencoder
 
 matplotlib.use("Agg")
@@ -180,3 +185,77 @@ def test_show_keeps_all_colours_of_a_figure_that_has_too_many_for_a_palette(monk
     show(figure, "Four images of noise.")
     np.testing.assert_array_equal(PIL.Image.open(io.BytesIO(calls[0].data)).convert("RGB"),
                                   PIL.Image.open(expected).convert("RGB"))
+
+
+def moving_images(count=5, channels=1):
+    """A bright square that wanders over a dark grey ground, in 16 levels."""
+    frames = np.full((count, 6, 7, channels), 3 / 15, "float32")
+    for i, frame in enumerate(frames):
+        frame[1:3, i : i + 2] = np.array([15, 10, 5])[:channels] / 15
+    return frames
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("zoom", [1, 3])
+def test_animation_holds_every_frame_and_repeats_for_ever(channels, zoom):
+    frames = moving_images(channels=channels)
+    movie = PIL.Image.open(io.BytesIO(animation(frames, milliseconds=80, zoom=zoom)))
+    assert (movie.format, movie.n_frames, movie.info["loop"], movie.size) == ("PNG", 5, 0, (7 * zoom, 6 * zoom))
+    for i, frame in enumerate(frames):
+        movie.seek(i)
+        assert movie.info["duration"] == 80
+        expected = np.kron(frame * 255, np.ones((zoom, zoom, 4 - channels if channels == 1 else 1))).round()
+        np.testing.assert_array_equal(np.asarray(movie.convert("RGB")), expected)
+
+
+def test_animation_moves_no_pixel_by_more_than_half_a_level():
+    frames = random_images(3)
+    movie = PIL.Image.open(io.BytesIO(animation(frames, zoom=1)))
+    for i, frame in enumerate(frames):
+        movie.seek(i)
+        assert np.abs(np.asarray(movie.convert("L")) / 255 - frame[..., 0]).max() < 0.5 / 15 + 0.002
+
+
+@pytest.mark.parametrize(("frames", "message"), [
+    (moving_images(1), r"two frames at least.*Received: frames of shape \(1, 6, 7, 1\)"),
+    (np.zeros((3, 6, 7, 2), "float32"), "1 or 3 channels.*Received"),
+    (2 * moving_images(), "Expected frames.*Received"),
+    (np.random.default_rng(0).random((80, 100, 100, 1), "float32"), "below 400,000 bytes.*Received: 80 frames")])
+def test_impossible_animations_are_refused(frames, message):
+    with pytest.raises(ValueError, match=message):
+        animation(frames, zoom=1)
+
+
+def test_show_animation_displays_a_picture_and_its_description(monkeypatch):
+    calls = []
+    monkeypatch.setattr(IPython.display, "display", lambda item, metadata=None: calls.append((item, metadata)))
+    show_animation(moving_images(), "A square wanders.")
+    (shown, metadata), (under, _) = calls
+    assert shown.data == animation(moving_images()) and shown.format == "png"
+    assert metadata == {"image/png": {"alt": "A square wanders."}} and under.data == "*A square wanders.*"
+    with pytest.raises(ValueError, match="needs a description.*Received"):
+        show_animation(moving_images(), " ")
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+def test_animation_plays_in_exported_html_without_a_network(tmp_path):
+    frames = np.broadcast_to(np.array([0, 5, 10, 15])[:, None, None, None] / 15, (4, 8, 8, 1))
+    picture = base64.b64encode(animation(frames, milliseconds=150, zoom=8)).decode()
+    output = nbformat.v4.new_output("display_data", {"image/png": picture})
+    cell = nbformat.v4.new_code_cell("show", outputs=[output], execution_count=1)
+    html, _ = nbconvert.HTMLExporter().from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
+    (tmp_path / "book.html").write_text(html, encoding="utf-8")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_context(offline=True).new_page()
+        page.goto((tmp_path / "book.html").as_uri(), wait_until="domcontentloaded")
+        element, greys = page.locator("img"), set()
+        for _ in range(12):
+            shot = PIL.Image.open(io.BytesIO(element.screenshot()))
+            greys.add(shot.convert("L").getpixel((32, 32)))
+            page.wait_for_timeout(90)
+        browser.close()
+    assert greys == {0, 85, 170, 255}
