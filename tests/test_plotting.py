@@ -158,7 +158,7 @@ def test_figure_without_description_is_not_shown(monkeypatch, description):
         show(plt.figure(), description)
 
 
-@pytest.mark.parametrize(("channels", "largest_error"), [(1, 0), (3, 8)])
+@pytest.mark.parametrize(("channels", "largest_error"), [(1, 2), (3, 8)])  # 64 greys; 256 colours
 def test_show_displays_the_figures_pixels_and_its_description_and_closes_it(monkeypatch, channels, largest_error):
     calls = []
     monkeypatch.setattr(IPython.display, "display", lambda item, metadata=None: calls.append((item, metadata)))
