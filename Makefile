@@ -7,8 +7,10 @@ CHAPTER ?=
 LAB ?=
 NOTEBOOKS = $(sort $(wildcard notebooks/$(CHAPTER)*.ipynb))
 DATA ?= digits
+TORCH ?= torch
 
-.PHONY: lab test unit test-jax test-notebooks test-colab test-binder notebooks lint bench gallery links site clean
+.PHONY: lab test unit test-jax test-notebooks test-notebooks-jax test-torch test-colab test-binder \
+        notebooks lint bench gallery links site clean
 .DEFAULT_GOAL := test
 
 lab: $(READY)  ## open the course in JupyterLab (LAB="--no-browser --port=8890" for options of your own)
@@ -25,6 +27,13 @@ test-jax: $(READY)  ## the unit tests on Keras's JAX backend
 
 test-notebooks: $(READY)  ## execute each notebook and compare with its stored outputs (CHAPTER=04 for one)
 	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 $(NOTEBOOKS)
+
+test-notebooks-jax: $(READY)  ## execute each notebook on Keras's JAX backend: other numbers, in the same ranges
+	KERAS_BACKEND=jax $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 $(NOTEBOOKS)
+
+test-torch: $(READY)  ## the unit tests on Keras's PyTorch backend (TORCH=torch==2.13.0 chooses a version)
+	$(BIN)/python -m pip install -q $(TORCH)
+	KERAS_BACKEND=torch $(BIN)/python -m pytest tests
 
 notebooks: $(READY)  ## execute each notebook and store its outputs (CHAPTER=04 for one)
 	$(BIN)/python tests/notebook_store.py $(NOTEBOOKS)

@@ -54,8 +54,11 @@ def execute(path):
         cell.metadata.pop("execution", None)
     nbformat.validate(notebook)
     unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+    try:
+        unfinished.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
     return seconds, peak
 
