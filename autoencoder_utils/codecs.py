@@ -9,7 +9,7 @@ from scipy.fft import idctn
 
 from autoencoder_utils.autoencoders import Autoencoder, in_batches
 from autoencoder_utils.data import check_images
-from autoencoder_utils.training import warmup_cosine
+from autoencoder_utils.training import JIT, warmup_cosine
 
 CHUNK = 1000  # codes that are refined at a time: what the decoder holds for them takes some 50 MB
 SIDE = 8  # pixels along each side of a place in a lapped transform, as in JPEG
@@ -105,7 +105,7 @@ def refine_codes(autoencoder, coder, images, step, weight, iterations=60, rate=0
     places = np.resize(np.arange(len(images)), (chunks, -(-len(images) // chunks)))  # equally many in each
     refiner = _Refiner(autoencoder.decoder, coder, places.shape[1], seed)
     refiner.compile(keras.optimizers.Adam(warmup_cosine(rate, iterations)),
-                    jit_compile=keras.backend.backend() == "jax")
+                    jit_compile=JIT)
     refiner.optimizer.build(refiner.trainable_variables)
     for chunk in places:
         for variable in refiner.optimizer.variables:

@@ -14,7 +14,7 @@ from sklearn.metrics import pairwise_distances_argmin_min
 from autoencoder_utils.autoencoders import in_batches
 from autoencoder_utils.corruption import random_affine
 from autoencoder_utils.data import check_images
-from autoencoder_utils.training import warmup_cosine
+from autoencoder_utils.training import JIT, warmup_cosine
 
 FILTERS, FEATURES = (32, 64), 64  # of the judge's two convolutions, and of its last hidden layer
 BATCH, PEAK = 64, 3e-3  # of its training
@@ -96,9 +96,7 @@ def _train(images, labels, passes, seed):
     size = min(BATCH, len(images))
     schedule = warmup_cosine(PEAK, passes * -(-len(images) // size))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    # TensorFlow is slow to start when it compiles, and JAX is slow when it does not
-    jit = keras.backend.backend() == "jax"
-    classifier.compile(keras.optimizers.Adam(schedule, beta_2=0.99), loss, jit_compile=jit)
+    classifier.compile(keras.optimizers.Adam(schedule, beta_2=0.99), loss, jit_compile=JIT)
     for number in range(passes):
         order = np.random.default_rng([seed, number]).permutation(len(images))
         varied = random_affine(images[order], [seed, number])

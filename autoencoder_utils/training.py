@@ -11,6 +11,9 @@ from keras import ops
 
 from autoencoder_utils.data import check_images
 
+# For `compile(jit_compile=JIT)`: JAX is slow uncompiled; on TensorFlow XLA takes longer to compile than it saves in a
+# minute, takes 0.2 GB, and slows convolutions down.
+JIT = keras.backend.backend() == "jax"
 STACK = 18  # steps in one call of `train_model`: an epoch of the 3,500 digits in batches of 64 is three calls
 
 
@@ -125,7 +128,7 @@ def train_model(model, images, epochs, peak, batch_size=64, seed=0, vary=None, *
     batches = Batches(images, batch_size, seed, vary, stack=min(steps, STACK))
     schedule = warmup_cosine(peak, epochs * len(batches) * batches.stack)
     adam = keras.optimizers.Adam(schedule, **{"beta_2": 0.99} | options)
-    model.compile(adam, jit_compile=False)  # XLA takes longer to compile than it saves in a minute, and 0.2 GB
+    model.compile(adam, jit_compile=JIT)
     return model.fit(batches, epochs=epochs, verbose=0)
 
 

@@ -36,7 +36,7 @@ from autoencoder_utils.diffusion import CodeDiffusion, residual_denoiser
 from autoencoder_utils.judge import Judge
 from autoencoder_utils.priors import AutoregressivePrior, CodeGenerator, MixturePrior
 from autoencoder_utils.quantized import VectorQuantizedAutoencoder
-from autoencoder_utils.training import Batches
+from autoencoder_utils.training import JIT, Batches
 from autoencoder_utils.variational import VariationalAutoencoder
 
 SAMPLES, SHOWN = 5000, 16
@@ -79,7 +79,7 @@ def slight(images, seed):
 def train_for(seconds, model, data, peak=3e-3, batch_size=None, **options):
     """Compiles and trains a model on batches or arrays until the seconds are over; options go to Adam."""
     many = 20 if batch_size else 1  # steps an execution; batches come stacked already
-    model.compile(keras.optimizers.Adam(peak, beta_2=0.99, **options), jit_compile=False, steps_per_execution=many)
+    model.compile(keras.optimizers.Adam(peak, beta_2=0.99, **options), jit_compile=JIT, steps_per_execution=many)
     model.fit(*data, batch_size=batch_size, epochs=100_000, callbacks=[Budget(seconds, peak)], verbose=0)
 
 

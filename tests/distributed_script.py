@@ -11,14 +11,14 @@ import numpy as np
 
 from autoencoder_utils import architectures
 from autoencoder_utils.autoencoders import Autoencoder
-from autoencoder_utils.training import Batches
+from autoencoder_utils.training import JIT, Batches
 
 
 def build():
     encoder, decoder = (architectures.dense_encoder((6, 5, 1), 3, (16,)),
                         architectures.dense_decoder((6, 5, 1), 3, (16,)))
     model = Autoencoder(encoder, decoder)
-    model.compile(keras.optimizers.Adam(0.01), jit_compile=keras.backend.backend() == "jax")
+    model.compile(keras.optimizers.Adam(0.01), jit_compile=JIT)
     return model
 
 

@@ -13,10 +13,9 @@ from autoencoder_utils.adversarial import (
     adversarial_losses,
     opinions,
 )
-from autoencoder_utils.training import Batches
+from autoencoder_utils.training import JIT, Batches
 
 SHAPE = (6, 5, 1)
-JIT = keras.backend.backend() == "jax"  # which is slow without; TensorFlow is slow to start with it
 FEW = {"jit_compile": True} if JIT else {"run_eagerly": True}  # a few steps take less time than tracing one
 RING_SHAPE = (1, 2, 1)  # an image of two pixels is a point of the unit square
 TURNS = np.arange(8) * np.pi / 4

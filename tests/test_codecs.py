@@ -11,6 +11,7 @@ from autoencoder_utils import architectures, codecs
 from autoencoder_utils.autoencoders import Autoencoder
 from autoencoder_utils.codecs import LappedTransform, RateDistortionAutoencoder, refine_codes
 from autoencoder_utils.compression import MixtureCoder
+from autoencoder_utils.training import JIT
 
 SHAPE, LATENT = (8, 8, 1), 3
 RNG = np.random.default_rng(0)
@@ -24,7 +25,7 @@ def build(weight=20.0, seed=0):
 
 
 def train(model, epochs):
-    model.compile(keras.optimizers.Adam(0.01), jit_compile=keras.backend.backend() == "jax")
+    model.compile(keras.optimizers.Adam(0.01), jit_compile=JIT)
     return model.fit(BLOBS, batch_size=60, epochs=epochs, verbose=0).history
 
 
@@ -220,7 +221,7 @@ def test_training_beats_the_cosines_at_error_and_rate():
     rng = np.random.default_rng(0)
     images = expit(np.cumsum(np.cumsum(rng.normal(size=(48, 48, 48, 1)), 1), 2) / 20)[:, 16:, 16:].astype("float32")
     transform = LappedTransform((0.2, 0.2))
-    transform.compile(keras.optimizers.Adam(1e-3), jit_compile=keras.backend.backend() == "jax")
+    transform.compile(keras.optimizers.Adam(1e-3), jit_compile=JIT)
     before = transform.evaluate(images[:16], verbose=0)
     transform.fit(images[16:], batch_size=8, epochs=20, verbose=0)
     assert transform.evaluate(images[:16], verbose=0) < 0.95 * before

@@ -12,10 +12,9 @@ from scipy.special import logsumexp
 from autoencoder_utils import architectures
 from autoencoder_utils.autoencoders import Autoencoder
 from autoencoder_utils.diffusion import CodeDiffusion, residual_denoiser
-from autoencoder_utils.training import warmup_cosine
+from autoencoder_utils.training import JIT, warmup_cosine
 
 SHAPE = (6, 5, 1)
-JIT = keras.backend.backend() == "jax"  # which is slow without; TensorFlow is slow to start with it
 FEW = {"jit_compile": True} if JIT else {"run_eagerly": True}  # a few steps take less time than tracing one
 SHARES = np.array([0.5, 0.3, 0.2])
 CENTRES = np.array([[4.0, 0.0], [-2.0, 3.0], [-2.0, -3.0]])

@@ -12,9 +12,9 @@ from autoencoder_utils import architectures, priors
 from autoencoder_utils.autoencoders import Autoencoder
 from autoencoder_utils.priors import AutoregressivePrior, CodeGenerator, MixturePrior
 from autoencoder_utils.quantized import VectorQuantizedAutoencoder
+from autoencoder_utils.training import JIT
 
 POSITIONS, SIZE, SHAPE = 4, 3, (6, 5, 1)
-JIT = keras.backend.backend() == "jax"  # which is slow without; TensorFlow is slow to start with it
 FEW = {"jit_compile": True} if JIT else {"run_eagerly": True}  # a few steps take less time than tracing one
 
 

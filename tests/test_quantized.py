@@ -10,10 +10,9 @@ from autoencoder_utils import architectures, metrics, quantized
 from autoencoder_utils.corruption import downsample
 from autoencoder_utils.data import load_images
 from autoencoder_utils.quantized import Perplexity, VectorQuantizedAutoencoder, VectorQuantizer
-from autoencoder_utils.training import Batches, warmup_cosine
+from autoencoder_utils.training import JIT, Batches, warmup_cosine
 
 SHAPE, POSITIONS, DEPTH, SIZE = (6, 5, 1), 3, 2, 5
-JIT = keras.backend.backend() == "jax"  # which is slow without; TensorFlow is slow to start with it
 FEW = {"jit_compile": True} if JIT else {"run_eagerly": True}  # a few steps take less time than tracing one
 
 

@@ -11,11 +11,10 @@ from scipy.special import expit
 from autoencoder_utils import architectures, metrics
 from autoencoder_utils.corruption import downsample
 from autoencoder_utils.data import load_images
-from autoencoder_utils.training import Batches, warmup_cosine
+from autoencoder_utils.training import JIT, Batches, warmup_cosine
 from autoencoder_utils.variational import ConditionalVariationalAutoencoder, VariationalAutoencoder
 
 SHAPE, LATENT = (6, 5, 1), 2
-JIT = keras.backend.backend() == "jax"  # which is slow without; TensorFlow is slow to start with it
 FEW = {"jit_compile": True} if JIT else {"run_eagerly": True}  # a few steps take less time than tracing one
 
 
