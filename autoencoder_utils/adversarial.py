@@ -167,7 +167,7 @@ def opinions(model, images, fakes, training):
         held fixed: no gradient passes through them to whatever made them; and "slope", an estimate of the squared
         length of the gradient at the images, |D(x + e v) - D(x)|^2 / e^2 for standard normal noise v and a small e.
     """
-    nudged = images + NUDGE * keras.random.normal(ops.shape(images), seed=model.noise)
+    nudged = ops.add(images, NUDGE * keras.random.normal(ops.shape(images), seed=model.noise))
     shown = ops.concatenate([images, fakes, ops.stop_gradient(fakes), nudged])
     real, fake, fixed, beside = ops.split(model.discriminator(shown, training=training), 4)
     return {"real": real, "fake": fake, "fixed": fixed, "slope": ops.square(beside - real) / NUDGE**2}

@@ -232,7 +232,7 @@ class ContractiveAutoencoder(_PenalisedAutoencoder):
 
     def penalty(self, images, codes, training=False):
         """Estimate of the Jacobian's squared norm at each image, (batch,)."""
-        nudged = images + NUDGE * keras.random.normal(ops.shape(images), seed=self.noise)
+        nudged = ops.add(images, NUDGE * keras.random.normal(ops.shape(images), seed=self.noise))
         return ops.sum(ops.square(self.encoder(nudged, training=training) - codes), axis=-1) / NUDGE**2
 
     def get_config(self):

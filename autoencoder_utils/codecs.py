@@ -51,17 +51,17 @@ class RateDistortionAutoencoder(Autoencoder):
 
     def blur(self, codes):
         """Codes (batch, latent_dim) with noise that is uniform on [-1/2, 1/2]."""
-        return codes + keras.random.uniform(ops.shape(codes), -0.5, 0.5, seed=self.noise)
+        return ops.add(codes, keras.random.uniform(ops.shape(codes), -0.5, 0.5, seed=self.noise))
 
     def rate(self, codes):
         """What codes (batch, latent_dim) cost in nats, (batch,), if they are rounded to whole numbers."""
-        standard = (codes - self.means) * ops.exp(-self.log_deviations)
+        standard = ops.subtract(codes, self.means) * ops.exp(-self.log_deviations)
         return ops.sum(0.5 * ops.square(standard) + self.log_deviations + 0.5 * math.log(2 * math.pi), axis=1)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Mean over the batch of weight * squared error + rate, in nats, plus what layers add (regularisers)."""
         target, rate = x if y is None else y, self.rate(y_pred["codes"])
-        error = ops.sum(ops.square(target - ops.sigmoid(y_pred["logits"])), axis=(1, 2, 3))
+        error = ops.sum(ops.square(ops.subtract(target, ops.sigmoid(y_pred["logits"]))), axis=(1, 2, 3))
         self.error_tracker.update_state(error)
         self.rate_tracker.update_state(rate)
         return self._average(self.weight * error + rate, sample_weight) + sum(self.losses)
@@ -126,7 +126,8 @@ class _Refiner(keras.Model):
         self.decode = lambda codes: decoder(codes, training=False)  # in a function: its weights are not this model's
         inverse = np.linalg.inv(coder.factors)
         logs = np.log(coder.shares) + np.log(np.einsum("kii->ki", inverse)).sum(axis=1)
-        self.inverse, self.centres, self.logs = (a.astype("float32") for a in (inverse, coder.means, logs))
+        constants = (ops.convert_to_tensor(array, "float32") for array in (inverse, coder.means, logs))
+        self.inverse, self.centres, self.logs = constants
         self.noise = keras.random.SeedGenerator(seed)
         self.codes = self.add_weight(shape=(rows, decoder.input_shape[-1]), name="codes")
         self.built = True
@@ -137,12 +138,13 @@ class _Refiner(keras.Model):
 
     def rate(self, codes):
         """-log of the mixture's density, in nats but for a constant, (rows,)."""
-        standard = ops.einsum("kij,nkj->nki", self.inverse, codes[:, None] - self.centres)  # (rows, components, dim)
+        centred = ops.subtract(codes[:, None], self.centres)  # (rows, components, latent_dim)
+        standard = ops.einsum("kij,nkj->nki", self.inverse, centred)
         return -ops.logsumexp(self.logs - 0.5 * ops.sum(ops.square(standard), axis=2), axis=1)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Sum over the images: each code is on its own."""
-        error = ops.sum(ops.square(x[0] - ops.sigmoid(self.decode(y_pred))), axis=(1, 2, 3))
+        error = ops.sum(ops.square(ops.subtract(x[0], ops.sigmoid(self.decode(y_pred)))), axis=(1, 2, 3))
         return ops.sum(x[2][:, 0] * error + self.rate(y_pred))
 
 
@@ -194,13 +196,14 @@ class LappedTransform(keras.Model):
     def rate(self, codes, steps):
         """What codes (batch, rows, columns, 64), rounded to steps (batch, 1, 1, 1), cost in nats, (batch,)."""
         sharpness = ops.exp(-self.log_scales)
-        distance, half = -ops.abs(codes) * sharpness, 0.5 * steps * sharpness  # in the lower tail: nothing cancels
+        distance = -ops.abs(codes) * sharpness  # in the lower tail, where nothing cancels
+        half = 0.5 * ops.multiply(steps, sharpness)
         likely = ops.sigmoid(distance + half) - ops.sigmoid(distance - half)
         return -ops.sum(ops.log(likely + 1e-9), axis=(1, 2, 3))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Mean over the batch of squared error in squared steps + weight * rate."""
-        error = ops.sum(ops.square((x - y_pred["images"]) / y_pred["steps"]), axis=(1, 2, 3))
+        error = ops.sum(ops.square(ops.subtract(x, y_pred["images"]) / y_pred["steps"]), axis=(1, 2, 3))
         return ops.mean(error + self.weight * self.rate(y_pred["codes"], y_pred["steps"]))
 
     def encode(self, pictures):

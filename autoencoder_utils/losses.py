@@ -22,7 +22,7 @@ def bernoulli_loss(images, logits):
     Returns:
         Nats an image, (batch,).
     """
-    return ops.sum(ops.softplus(logits) - logits * images, axis=(1, 2, 3))
+    return ops.sum(ops.softplus(logits) - ops.multiply(logits, images), axis=(1, 2, 3))
 
 
 def gaussian_loss(images, logits, variance=1.0):
@@ -39,7 +39,7 @@ def gaussian_loss(images, logits, variance=1.0):
     Returns:
         Nats an image, (batch,).
     """
-    squared_error = ops.square(images - ops.sigmoid(logits))
+    squared_error = ops.square(ops.subtract(images, ops.sigmoid(logits)))
     return ops.sum(squared_error / (2 * variance) + 0.5 * ops.log(2 * math.pi * variance), axis=(1, 2, 3))
 
 
@@ -56,7 +56,7 @@ def laplace_loss(images, logits, scale=1.0):
     Returns:
         Nats an image, (batch,).
     """
-    absolute_error = ops.abs(images - ops.sigmoid(logits))
+    absolute_error = ops.abs(ops.subtract(images, ops.sigmoid(logits)))
     return ops.sum(absolute_error / scale + ops.log(2.0 * scale), axis=(1, 2, 3))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from keras import layers
 
 from autoencoder_utils.architectures import check_image_shape, double_sides
-from autoencoder_utils.training import JIT, Batches, warmup_cosine
+from autoencoder_utils.training import JIT, SINGLE_STEPS, Batches, warmup_cosine
 
 
 def restoring_network(image_shape, filters=(24, 48), hidden=256, blocks=2):
@@ -120,7 +120,8 @@ def train_on_pairs(model, images, spoil, epochs, peak, batch_size=64, seed=0, va
     """
     pairs = Pairs(images, spoil, batch_size, seed, vary)
     adam = keras.optimizers.Adam(warmup_cosine(peak, epochs * len(pairs)), beta_2=0.99)
-    model.compile(adam, **({} if loss is None else {"loss": loss}), jit_compile=JIT, steps_per_execution=len(pairs))
+    model.compile(adam, **({} if loss is None else {"loss": loss}), jit_compile=JIT,
+                  steps_per_execution=1 if SINGLE_STEPS else len(pairs))
     history = model.fit(pairs, epochs=epochs, shuffle=False, verbose=0)
     pairs.images = None  # TensorFlow keeps the data set that Keras makes of `pairs` for ever
     return history

@@ -14,6 +14,7 @@ from autoencoder_utils.data import check_images
 # For `compile(jit_compile=JIT)`: JAX is slow uncompiled; on TensorFlow XLA takes longer to compile than it saves in a
 # minute, takes 0.2 GB, and slows convolutions down.
 JIT = keras.backend.backend() == "jax"
+SINGLE_STEPS = keras.backend.backend() == "torch"  # where `steps_per_execution` must be 1
 STACK = 18  # steps in one call of `train_model`: an epoch of the 3,500 digits in batches of 64 is three calls
 
 
@@ -95,10 +96,9 @@ class Stacked:
 
     def train_step(self, *arguments):
         """As Keras calls it: (data) on TensorFlow and PyTorch, (state, data) on JAX, whose steps carry their state."""
-        data, one_step = arguments[-1], super().train_step
-        if not isinstance(data, tuple) or len(data) != 1 or len(data[0].shape) != 5:
+        one_step, (batches, *others) = super().train_step, keras.utils.unpack_x_y_sample_weight(arguments[-1])
+        if others != [None, None] or len(getattr(batches, "shape", ())) != 5:
             return one_step(*arguments)
-        (batches,) = data
         if keras.backend.backend() == "jax":
             def carry(state, batch):
                 logs, state = one_step(state, (batch,))
@@ -140,7 +140,7 @@ def restart(model, fresh):
         fresh: Another one of the same form, whose trainable weights it takes.
     """
     for weight, new in zip(model.trainable_variables, fresh.trainable_variables, strict=True):
-        weight.assign(new)
+        weight.assign(ops.copy(new))  # on JAX two variables must not share a buffer
     for variable in model.optimizer.variables:
         if variable.name != "learning_rate":
             variable.assign(ops.zeros(variable.shape, variable.dtype))

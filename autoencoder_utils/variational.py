@@ -69,7 +69,7 @@ class VariationalAutoencoder(Autoencoder):
         """Minus the evidence lower bound (with beta on its second term), nats an image, mean over the batch."""
         target = x if y is None else y
         if training and self.decoder_variance == "learned":
-            error = ops.mean(ops.square(target - ops.sigmoid(y_pred["logits"])))
+            error = ops.mean(ops.square(ops.subtract(target, ops.sigmoid(y_pred["logits"]))))
             self.running_variance.assign(MEMORY * self.running_variance + (1 - MEMORY) * ops.stop_gradient(error))
         reconstruction = self.reconstruction_nats(target, y_pred["logits"])  # (batch,)
         kl = gaussian_kl(y_pred["z_mean"], y_pred["z_log_var"])  # (batch,)

@@ -22,6 +22,7 @@ import time
 
 import nbclient
 import nbformat
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = "autoencoder_utils"
@@ -177,8 +178,11 @@ def main():
     failed = False
     for path in arguments.notebooks:
         if not arguments.check:
-            with concurrent.futures.ProcessPoolExecutor(max_workers=1) as fresh:  # so that the peak is this kernel's
-                seconds, peak = fresh.submit(execute, path.resolve()).result()
+            try:  # in a process of its own, so that the peak is this kernel's
+                with concurrent.futures.ProcessPoolExecutor(max_workers=1) as fresh:
+                    seconds, peak = fresh.submit(execute, path.resolve()).result()
+            except (CellExecutionError, CellTimeoutError, DeadKernelError, OSError) as error:
+                sys.exit(f"\n{path.name}: stopped; what was stored is as it was. {type(error).__name__}: {error}")
             print(f"\r{path.name}: {seconds / 60:.1f} minutes, peak {peak:.2f} GB, {path.stat().st_size / 1e3:.0f} kB")
         for problem in problems(path):
             failed = True

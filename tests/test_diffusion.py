@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from autoencoder_utils import architectures
 from autoencoder_utils.autoencoders import Autoencoder
 from autoencoder_utils.diffusion import CodeDiffusion, residual_denoiser
-from autoencoder_utils.training import JIT, warmup_cosine
+from autoencoder_utils.training import JIT, SINGLE_STEPS, warmup_cosine
 
 SHAPE = (6, 5, 1)
 FEW = {"jit_compile": True} if JIT else {"run_eagerly": True}  # a few steps take less time than tracing one
@@ -140,7 +140,7 @@ def trained():
     codes, labels = mixture(10_000, 1)
     epochs = 12
     model.compile(keras.optimizers.Adam(warmup_cosine(0.005, epochs * 40), use_ema=True, ema_momentum=0.99),
-                  jit_compile=JIT, steps_per_execution=10)
+                  jit_compile=JIT, steps_per_execution=1 if SINGLE_STEPS else 10)
     history = model.fit(codes, labels, batch_size=250, epochs=epochs, verbose=0)
     return model, history.history["loss"]
 

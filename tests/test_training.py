@@ -348,6 +348,15 @@ def test_restarted_model_trains_as_a_fresh_one_does():
         np.testing.assert_allclose(weight, twin, atol=1e-6)
 
 
+def test_a_model_whose_weights_another_one_took_stays_usable():
+    images, used, giver = random_images(), build(), build(seed=1)
+    before = giver.reconstruct(images)
+    used.fit(images, batch_size=8, verbose=0)
+    training.restart(used, giver)
+    used.fit(images, batch_size=8, verbose=0)
+    np.testing.assert_array_equal(giver.reconstruct(images), before)
+
+
 def test_restart_from_a_model_of_another_form_is_refused():
     model = build()
     model.fit(random_images(), verbose=0)

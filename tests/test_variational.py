@@ -11,7 +11,7 @@ from scipy.special import expit
 from autoencoder_utils import architectures, metrics
 from autoencoder_utils.corruption import downsample
 from autoencoder_utils.data import load_images
-from autoencoder_utils.training import JIT, Batches, warmup_cosine
+from autoencoder_utils.training import JIT, SINGLE_STEPS, Batches, warmup_cosine
 from autoencoder_utils.variational import ConditionalVariationalAutoencoder, VariationalAutoencoder
 
 SHAPE, LATENT = (6, 5, 1), 2
@@ -104,7 +104,7 @@ def trained():
                                    architectures.dense_decoder((14, 14, 1), 8, (64,)), "gaussian",
                                    decoder_variance="learned")
     model.compile(keras.optimizers.Adam(warmup_cosine(0.01, 20 * 20)), metrics=["mse"], jit_compile=JIT,
-                  steps_per_execution=10)
+                  steps_per_execution=1 if SINGLE_STEPS else 10)
     model.fit(train, epochs=20, batch_size=50, verbose=0)
     return model, train, unseen
 
@@ -255,7 +255,7 @@ def stripes(count=120):
 def test_labels_choose_what_is_sampled():
     keras.utils.set_random_seed(0)
     model, (images, labels) = build_conditional(), stripes()
-    model.compile(keras.optimizers.Adam(0.02), jit_compile=JIT, steps_per_execution=6)
+    model.compile(keras.optimizers.Adam(0.02), jit_compile=JIT, steps_per_execution=1 if SINGLE_STEPS else 6)
     model.fit(images, labels, validation_data=(images[:6], labels[:6]), validation_freq=40, epochs=40, batch_size=20,
               verbose=0)
     wanted = np.repeat([0, 1, 2], 10)
