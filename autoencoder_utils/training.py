@@ -21,8 +21,8 @@ STACK = 18  # steps in one call of `train_model`: an epoch of the 3,500 digits i
 def warmup_cosine(peak, steps, warmup=0.05):
     """The learning-rate recipe: a straight line up to `peak`, then half a cosine down to 0.
 
-    Loshchilov and Hutter, "SGDR: Stochastic gradient descent with warm restarts", ICLR 2017, without the restarts;
-    the warm-up as in Goyal et al., "Accurate, large minibatch SGD", 2017.
+    Loshchilov and Hutter, "SGDR", ICLR 2017, without its restarts; warm-up: Goyal et al., "Accurate, large minibatch
+    SGD", 2017.
 
     Args:
         peak: Highest learning rate.
@@ -45,17 +45,17 @@ def warmup_cosine(peak, steps, warmup=0.05):
 class Batches(keras.utils.PyDataset):
     """Batches of images, reshuffled and, if asked, varied anew in every epoch.
 
-    What an epoch holds depends on nothing but `seed` and the epoch's number, so that a training that was interrupted
-    (see `Checkpoint`) meets the same batches as one that ran through. The last, shorter batch is left out: over the
-    epochs every image has its turn, and the training step is compiled for one shape only.
+    What an epoch holds depends on `seed` and the epoch's number only: a training that was interrupted (`Checkpoint`)
+    meets the same batches as one that ran through. The last, shorter batch is left out: the training step is compiled
+    for one shape only, and over the epochs every image has its turn.
 
     Args:
         images: float32 (n, height, width, channels) in [0, 1].
         batch_size: Images a batch, at most n.
         seed: Of the order and of `vary`.
         vary: Function (images, seed) to images of the same shape, such as `corruption.random_affine`, or None.
-        stack: How many batches to hand over at a time, as one array (stack, batch_size, height, width, channels), to a
-            model that is `Stacked`; None hands over single batches.
+        stack: Batches to hand over at a time, (stack, batch_size, height, width, channels), to a model that is
+            `Stacked`; None hands over single batches.
 
     Raises:
         ValueError: images out of form; fewer than one batch (or stack of batches) needs.
@@ -88,10 +88,10 @@ class Batches(keras.utils.PyDataset):
 class Stacked:
     """Lets a Keras model take many optimiser steps in one compiled call: `fit(Batches(images, stack=steps))`.
 
-    A small model loses half of its time between steps, where Keras fetches a batch and hands every weight and moment
-    to the compiled step and back. Given a stack of batches, (stack, batch, height, width, channels), this runs the
-    model's own training step on one after the other inside the compiled function. Give `compile` no `metrics`, which
-    Keras would set up for the wrong shape. The mixin of `Autoencoder` and its kin; single batches pass unchanged.
+    A small model loses half of its time between steps, where Keras fetches a batch and hands every weight to the
+    compiled step and back. Given (stack, batch, height, width, channels), this runs the model's own training step on
+    one batch after the other in the compiled function. Give `compile` no `metrics`, which Keras would set up for the
+    wrong shape. The mixin of `Autoencoder` and its kin; single batches pass unchanged.
     """
 
     def train_step(self, *arguments):
@@ -194,9 +194,9 @@ class Stopwatch(keras.callbacks.Callback):
 class Checkpoint(keras.callbacks.Callback):
     """Saves after each epoch all that the rest of the training depends on, so that it can go on as if nothing happened.
 
-    That is: weights, the optimiser's moments and step count, and the states of the random generators (which Keras's
-    own `BackupAndRestore` leaves out). The file is replaced as a whole, so that an interruption while it is written
-    leaves the previous one. Callbacks with a memory of their own (early stopping, say) start afresh.
+    That is: weights, the optimiser's moments and step count, and the random generators' states (which Keras's own
+    `BackupAndRestore` leaves out). The file is replaced as a whole: an interruption while it is written leaves the
+    previous one. Callbacks with a memory of their own (early stopping, say) start afresh.
 
         checkpoint = Checkpoint("run.npz")
         start = checkpoint.restore(model, batches)  # 0 if there is nothing to restore
@@ -211,10 +211,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.path = pathlib.Path(path)
 
     def restore(self, model, batches=None):
-        """Puts a compiled model, and the `Batches` it trains on, back into the state that was saved.
-
-        Returns:
-            The number of epochs that are done, 0 if nothing was saved.
+        """Puts a compiled model, and the `Batches` it trains on, back; returns how many epochs are done, or 0.
 
         Raises:
             ValueError: the file is not a checkpoint of this model.
