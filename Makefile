@@ -7,11 +7,13 @@ CHAPTER ?=
 LAB ?=
 NOTEBOOKS = $(sort $(wildcard notebooks/$(CHAPTER)*.ipynb))
 DATA ?= digits
+MNIST ?=
+ROW ?=
 TORCH ?= torch
 BACKENDLESS = $(addprefix --ignore=tests/test_,lab.py site.py launch.py notebooks.py house.py)  # no backend matters there
 
 .PHONY: lab test unit test-jax test-notebooks test-notebooks-jax test-torch test-colab test-binder \
-        notebooks lint bench gallery links site clean
+        notebooks lint bench gallery results links site clean
 .DEFAULT_GOAL := test
 
 lab: $(READY)  ## open the course in JupyterLab (LAB="--no-browser --port=8890" for options of your own)
@@ -53,6 +55,9 @@ bench: $(READY)  ## time to quality and throughput (DATA=path/to/mnist.npz for f
 
 gallery: $(READY)  ## every generator for a minute, three seeds, before one judge: benchmarks/results/gallery
 	$(BIN)/python benchmarks/gallery.py --data $(DATA) --seeds 3
+
+results: $(READY)  ## the README's table: all rows, three seeds (MNIST=path/to/mnist.npz for full size; ROW=code for one)
+	$(BIN)/python benchmarks/results.py --mnist '$(MNIST)' $(if $(ROW),--rows $(ROW))
 
 site: $(READY)  ## all chapters as a static website, from the stored outputs: build/site
 	rm -rf build/site build/site-source && mkdir -p build/site-source

@@ -50,6 +50,26 @@ def salt_and_pepper(images, share, seed):
     return np.where(draw < share / 2, 0, np.where(draw < share, 1, images)).astype("float32")
 
 
+def binarise(images, seed):
+    """Draws each pixel as 0 or 1; its grey is the probability of a 1 (stochastic binarisation).
+
+    Salakhutdinov and Murray, "On the quantitative analysis of deep belief networks", ICML 2008. Likelihoods of digits
+    in black and white are comparable only if they were drawn in the same way.
+
+    Args:
+        images: float32 (batch, height, width, channels) in [0, 1].
+        seed: Seed of the draw.
+
+    Returns:
+        float32, same shape, of zeros and ones.
+
+    Raises:
+        ValueError: images out of form.
+    """
+    images = check_images(images)
+    return (np.random.default_rng(seed).random(images.shape, dtype="float32") < images).astype("float32")
+
+
 def mask_square(images, side, seed):
     """Blanks one square of each image, at a random place.
 

@@ -97,7 +97,7 @@ class VariationalAutoencoder(Autoencoder):
         """
         return self.decode(np.random.default_rng(seed).standard_normal((count, self.latent_dim), dtype="float32"))
 
-    def log_weights(self, images, samples, seed):
+    def log_weights(self, images, samples, seed, batch_size=10 * BATCH):
         """Logarithms of importance weights, p(x, z) / q(z | x) for codes z drawn from the encoder's Gaussian q.
 
         Their mean is the evidence lower bound (whatever beta is), and `metrics.importance_bound` makes tighter bounds
@@ -107,6 +107,7 @@ class VariationalAutoencoder(Autoencoder):
             images: float32 (n, height, width, channels) in [0, 1].
             samples: Codes an image, at least 1.
             seed: Of the codes; the same on every backend.
+            batch_size: Codes that are decoded at a time.
 
         Returns:
             float64 (n, samples), in nats.
@@ -119,7 +120,7 @@ class VariationalAutoencoder(Autoencoder):
             raise ValueError(f"`samples` must be at least 1. Received: samples={samples}")
         z_mean, z_log_var = np.split(super().encode(images), 2, axis=1)  # (n, latent_dim) each
         rng, pairs, results = np.random.default_rng(seed), np.repeat(np.arange(len(images)), samples), []
-        for rows in np.split(pairs, range(BATCH, len(pairs), BATCH)):  # which image each of the next codes is for
+        for rows in np.split(pairs, range(batch_size, len(pairs), batch_size)):  # which image each next code is for
             epsilon = rng.standard_normal((len(rows), self.latent_dim), dtype="float32")
             z = z_mean[rows] + np.exp(0.5 * z_log_var[rows]) * epsilon
             nats = self.reconstruction_nats(images[rows], self.decoder(z, training=False))  # -log p(x | z)
@@ -207,7 +208,7 @@ class ConditionalVariationalAutoencoder(VariationalAutoencoder):
         labels = check_labels(rng.integers(classes, size=count) if labels is None else labels, count, classes)
         return self.decode(np.concatenate([z, np.eye(classes)[labels]], axis=1))
 
-    def log_weights(self, images, samples, seed):
+    def log_weights(self, images, samples, seed, batch_size=10 * BATCH):
         """Not offered: the bound is on the likelihood of an image given its label, which this method is not told."""
         raise NotImplementedError("A conditional model has no `log_weights`.")
 

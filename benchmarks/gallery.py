@@ -16,7 +16,6 @@ No recipe was chosen by these figures; the size of the code was, by chapter 5's.
 import argparse
 import functools
 import json
-import math
 import pathlib
 import statistics
 import time
@@ -26,6 +25,7 @@ import autoencoder_utils  # noqa: F401  before Keras: it holds TensorFlow's star
 # isort: on
 import keras
 import numpy as np
+from budget import train_for
 
 from autoencoder_utils import architectures, plotting
 from autoencoder_utils.adversarial import AdversarialVariationalAutoencoder, GenerativeAdversarialNetwork
@@ -36,7 +36,7 @@ from autoencoder_utils.diffusion import CodeDiffusion, residual_denoiser
 from autoencoder_utils.judge import Judge
 from autoencoder_utils.priors import AutoregressivePrior, CodeGenerator, MixturePrior
 from autoencoder_utils.quantized import VectorQuantizedAutoencoder
-from autoencoder_utils.training import JIT, Batches
+from autoencoder_utils.training import Batches
 from autoencoder_utils.variational import VariationalAutoencoder
 
 SAMPLES, SHOWN = 5000, 16
@@ -48,24 +48,6 @@ COLUMNS = {"seconds": "seconds", "parameters": "parameters", "frechet_distance":
 SAMPLING = {"diffusion": {"guidance": 1.3}}  # options of `sample`
 
 
-class Budget(keras.callbacks.Callback):
-    """Trains until the time is over; the rate rises for three epochs and falls with the clock, by half a cosine."""
-
-    def __init__(self, seconds, peak):
-        super().__init__()
-        self.seconds, self.peak, self.start = seconds, peak, time.perf_counter()
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.begun = time.perf_counter() - self.start
-        fall = 0.5 + 0.5 * math.cos(math.pi * min(self.begun / self.seconds, 1))
-        self.model.optimizer.learning_rate = self.peak * fall * min((epoch + 1) / 3, 1)
-
-    def on_epoch_end(self, epoch, logs=None):
-        now = time.perf_counter() - self.start
-        longest = now - self.begun if epoch else 0  # the first epoch compiles
-        self.model.stop_training = now + longest > self.seconds
-
-
 def gentle(images, seed):
     """Variations of the images that autoencoders are trained on."""
     return random_affine(images, seed, rotation=10, shear=0.15, scale=0.1, shift=1)
@@ -74,13 +56,6 @@ def gentle(images, seed):
 def slight(images, seed):
     """Smaller ones, for what learns how images are distributed."""
     return random_affine(images, seed, rotation=5, shear=0.08, scale=0.06, shift=0.5)
-
-
-def train_for(seconds, model, data, peak=3e-3, batch_size=None, **options):
-    """Compiles and trains a model on batches or arrays until the seconds are over; options go to Adam."""
-    many = 20 if batch_size else 1  # steps an execution; batches come stacked already
-    model.compile(keras.optimizers.Adam(peak, beta_2=0.99, **options), jit_compile=JIT, steps_per_execution=many)
-    model.fit(*data, batch_size=batch_size, epochs=100_000, callbacks=[Budget(seconds, peak)], verbose=0)
 
 
 class Workshop:
@@ -181,8 +156,10 @@ def vae_gan(shop):
     return model
 
 
-GENERATORS = {"gaussian": gaussian_on_codes, "mixture": mixture_on_codes, "diffusion": diffusion_on_codes, "vae": vae,
-              "quantized": quantized, "gan": gan, "vae-gan": vae_gan}
+GENERATORS = {"vae": vae, "vae-gan": vae_gan, "quantized": quantized, "gan": gan, "gaussian": gaussian_on_codes,
+              "mixture": mixture_on_codes, "diffusion": diffusion_on_codes}
+TITLES = {"vae": "VAE", "vae-gan": "VAE-GAN", "quantized": "vector-quantised", "gan": "GAN", "gaussian":
+          "codes: one Gaussian", "mixture": "codes: mixture of forty", "diffusion": "codes: diffusion"}
 ON_CODES = {"gaussian", "mixture", "diffusion"}  # whose seconds include the autoencoder's
 
 
@@ -222,8 +199,9 @@ def markdown(table, judge, data):
     lines = [f"Judge on {data.name}: {100 * judge.accuracy:.1f} % of {len(data.test):,} test images right; floor (the "
              f"training images' Fréchet distance) {judge.floor:.3g}.", "",
              "| generator | " + " | ".join(COLUMNS.values()) + " |", "|---|" + "---|" * len(COLUMNS)]
-    lines += [f"| {name} | " + " | ".join(cell(key, row[key]) if key in row else "" for key in COLUMNS) + " |"
-              for name, row in table.items()]
+    for name, row in table.items():
+        cells = (cell(key, row[key]) if key in row else "" for key in COLUMNS)
+        lines.append(f"| {TITLES.get(name, name)} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -249,7 +227,7 @@ def main():
             rows[name].append(row)
             if seed == 0:
                 np.savez_compressed(arguments.out / f"{name}.npz", x=samples)
-                pictures[name] = samples[:SHOWN]
+                pictures[TITLES[name]] = samples[:SHOWN]
     table = {"training images": training_row(judge), **{name: summary(rows[name]) for name in rows}}
     results = {"data": data.name, "seconds": arguments.seconds, "backend": keras.backend.backend(),
                "judge": {"accuracy": judge.accuracy, "floor": judge.floor}, "rows": rows, "table": table}

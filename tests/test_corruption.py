@@ -9,7 +9,15 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from skimage.measure import block_reduce
 
 from autoencoder_utils import corruption
-from autoencoder_utils.corruption import blur, downsample, gaussian_noise, mask_square, random_affine, salt_and_pepper
+from autoencoder_utils.corruption import (
+    binarise,
+    blur,
+    downsample,
+    gaussian_noise,
+    mask_square,
+    random_affine,
+    salt_and_pepper,
+)
 
 SHAPES = st.tuples(st.integers(1, 3), st.integers(4, 9), st.integers(4, 9), st.sampled_from([1, 3]))
 IMAGES = SHAPES.flatmap(lambda shape: hnp.arrays("float32", shape, elements=st.floats(0, 1, width=32)))
@@ -23,6 +31,27 @@ def grey(shape, value=0.5):
 
 def first(result):
     return result[0] if isinstance(result, tuple) else result
+
+
+@settings(deadline=None, max_examples=25)
+@given(IMAGES, st.integers(0, 2**32))
+def test_binarised_pixels_are_zeros_and_ones_and_certain_pixels_stay(images, seed):
+    drawn = binarise(images, seed)
+    assert drawn.shape == images.shape and drawn.dtype == "float32" and set(np.unique(drawn)) <= {0, 1}
+    certain = (images == 0) | (images == 1)
+    np.testing.assert_array_equal(drawn[certain], images[certain])
+    np.testing.assert_array_equal(drawn, binarise(images, seed))
+
+
+def test_a_binarised_pixel_is_one_as_often_as_its_grey_says():
+    shades, count = np.array([0.05, 0.3, 0.5, 0.9], "float32"), 40_000
+    images = np.tile(shades.reshape(4, 1, 1), (count, 1, 1, 1))
+    drawn = binarise(images, 1)
+    error = drawn.mean(axis=(0, 2, 3)) - shades
+    assert np.all(np.abs(error) < 4 * np.sqrt(shades * (1 - shades) / count))
+    pairs = np.corrcoef(drawn[..., 0, 0].T)  # pixels are drawn one by one
+    assert np.abs(pairs - np.eye(4)).max() < 5 / np.sqrt(count)
+    assert (drawn != binarise(images, 2)).any()
 
 
 @settings(deadline=None, max_examples=25)

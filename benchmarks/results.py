@@ -1,0 +1,196 @@
+"""The results table of the README: every row, on the default digits and on all of MNIST, in one JSON file.
+
+    python benchmarks/results.py                                   all rows on `digits`, three seeds, 3 minutes each
+    python benchmarks/results.py --mnist path/to/mnist.npz         and on all of MNIST, 15 minutes each
+    python benchmarks/results.py --rows code denoising --seeds 1
+
+Each row and seed runs in a process of its own, so that memory comes back and a fault costs one row only. What is done
+is in benchmarks/results.json and is not done again; `--again` forgets the chosen rows first. So an interrupted run goes
+on where it was. At the end, or with `--table` alone, the table and the two plots are written into the README's place.
+The rows themselves are in rows.py.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+FILE, README = ROOT / "benchmarks" / "results.json", ROOT / "README.md"
+SECONDS = {"digits": 180, "mnist": 900}  # of training a row
+COLUMNS = {"digits": "`digits`, 3 minutes", "mnist": "all of MNIST, 15 minutes"}
+START, END = "<!-- results -->", "<!-- end of results -->"
+SIZES = (2, 4, 8, 16, 32, 64, 128)
+
+
+def load():
+    """Everything that is done: data set, row, seed to figures and circumstances."""
+    return json.loads(FILE.read_text()) if FILE.exists() else {}
+
+
+def store(results):
+    """Replaces the file as a whole."""
+    unfinished = FILE.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+    os.replace(unfinished, FILE)
+
+
+def run_one(name, source, seconds, seed):
+    """One row and seed, in this process: prints its figures as a line of JSON."""
+    import autoencoder_utils  # noqa: F401, I001  before Keras: it holds TensorFlow's start-up messages back
+    import keras
+    from autoencoder_utils.data import load_images
+    from rows import ROWS
+
+    start = time.perf_counter()
+    figures = ROWS[name].run(load_images(source), seconds, seed)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+    print("FIGURES " + json.dumps({
+        "figures": figures, "training_seconds": seconds, "seconds": round(time.perf_counter() - start, 1),
+        "gigabytes": round(peak, 2), "backend": keras.backend.backend(), "cores": os.cpu_count(),
+        "machine": platform.machine()}), flush=True)
+
+
+def run_apart(name, source, seconds, seed):
+    """The same in a process of its own; its dictionary, or None if it failed."""
+    command = [sys.executable, __file__, "--one", name, source, str(seconds), str(seed)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        done = None
+        for line in process.stdout:
+            if line.startswith("FIGURES "):
+                done = json.loads(line.removeprefix("FIGURES "))
+            else:
+                print("   ", line, end="", flush=True)
+    return done if process.returncode == 0 else None
+
+
+def run_missing(sources, names, seeds, seconds):
+    """Runs what the file lacks, the first seed of every row first, and says how long the rest will take."""
+    todo = [(data, name, seed) for data in sources for seed in range(seeds) for name in names
+            if str(seed) not in load().get(data, {}).get(name, {})]
+    for number, (data, name, seed) in enumerate(todo):
+        left = sum(1.2 * seconds[data] for data, *_ in todo[number:])
+        print(f"[{number + 1}/{len(todo)}] {data} {name} seed {seed}; about {left / 60:.0f} minutes left", flush=True)
+        done = run_apart(name, sources[data], seconds[data], seed)
+        if done is None:
+            print(f"    {name} failed: left out; run it again with --rows {name}", flush=True)
+            continue
+        print("    " + "  ".join(f"{key} {value:.4g}" for key, value in done["figures"].items()), flush=True)
+        results = load()  # anew: another run may have written meanwhile
+        results.setdefault(data, {}).setdefault(name, {})[str(seed)] = done
+        store(results)
+
+
+def median_and_range(runs, key, form):
+    """Of one figure over the seeds, as text; empty where there is none."""
+    values = [run["figures"][key] for run in runs.values() if run["figures"].get(key) is not None]
+    values = [value for value in values if value == value]
+    if not values:
+        return ""
+    middle, low, high = (form.format(value) for value in (statistics.median(values), min(values), max(values)))
+    return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def table(results):
+    """The table as Markdown, and what it was made of."""
+    from rows import ROWS
+
+    lines = ["| | published | " + " | ".join(f"{title}: baseline | ours" for title in COLUMNS.values()) + " |",
+             "|---|---|" + "---|---|" * len(COLUMNS)]
+    for name, row in ROWS.items():
+        if row.lines and any(name in results.get(data, {}) for data in COLUMNS):
+            lines.append(f"| **{row.title}** |" + " |" * (1 + 2 * len(COLUMNS)))
+        for line in row.lines:
+            cells = []
+            for data in COLUMNS:
+                runs = results.get(data, {}).get(name, {})
+                baselines = {title: median_and_range(runs, key, line.form) for title, key in line.baselines.items()}
+                ours = median_and_range(runs, line.ours, line.form)
+                cells += ["; ".join(f"{title} {text.split(' (')[0]}" for title, text in baselines.items() if text),
+                          f"**{ours.split(' (')[0]}**{ours[len(ours.split(' (')[0]):]}" if ours else ""]
+            if any(cells):
+                lines.append(f"| {line.measure} | {line.published} | " + " | ".join(cells) + " |")
+    counts = {data: {len(runs) for name, runs in results.get(data, {}).items() if ROWS[name].lines} for data in COLUMNS}
+    seeds = "; ".join(f"{COLUMNS[data]}: {min(count)} to {max(count)} seeds" if len(count) > 1 else
+                      f"{COLUMNS[data]}: {max(count)} seed{'s' * (max(count) > 1)}" for data, count in counts.items()
+                      if count)
+    return "\n".join(lines) + f"\n\nMedian, and range over the seeds in brackets. {seeds}.\n"
+
+
+def draw(results):
+    """The two plots, of what there is: error against code size, Fréchet distance against seconds."""
+    from gallery import TITLES
+
+    import autoencoder_utils  # noqa: F401
+    from autoencoder_utils import plotting
+
+    runs = results.get("digits", {})
+    if "sizes" in runs:
+        curves = {label: [_median(runs["sizes"], f"{key} {size}") for size in SIZES]
+                  for label, key in (("PCA", "pca"), ("autoencoder", "ours"))}
+        places = dict.fromkeys(curves, SIZES)
+        figure = plotting.curves(curves, "numbers in the code", "test squared error a pixel", places)
+        figure.axes[0].set(xscale="log", yscale="log", xticks=SIZES, xticklabels=SIZES)
+        figure.axes[0].minorticks_off()
+        figure.savefig(ROOT / ".github" / "sizes.png", dpi=100)
+    if "race" in runs:
+        keys = [key.rsplit(" ", 1) for key in next(iter(runs["race"].values()))["figures"]]
+        names, seconds = list(dict.fromkeys(name for name, _ in keys)), sorted({int(time) for _, time in keys})
+        curves = {TITLES[name]: [_median(runs["race"], f"{name} {time}") for time in seconds] for name in names}
+        figure = plotting.curves(curves, "seconds of training", "Fréchet distance, multiples of the floor",
+                                 dict.fromkeys(curves, seconds), {"training images": 1})
+        figure.axes[0].set(xscale="log", yscale="log", xticks=seconds, xticklabels=seconds)
+        figure.axes[0].minorticks_off()
+        figure.axes[0].legend(frameon=False, bbox_to_anchor=(1, 1), fontsize=9)
+        figure.savefig(ROOT / ".github" / "race.png", dpi=100)
+
+
+def _median(runs, key):
+    return statistics.median(run["figures"][key] for run in runs.values())
+
+
+def main():
+    """The command line."""
+    if sys.argv[1:2] == ["--one"]:
+        name, source, seconds, seed = sys.argv[2:]
+        return run_one(name, source, float(seconds), int(seed))
+    from rows import ROWS
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW",
+                        help="which: " + ", ".join(ROWS))
+    parser.add_argument("--mnist", default="", help="path of all of MNIST as .npz, or `mnist`, which Keras downloads")
+    parser.add_argument("--data", nargs="+", default=["digits", "mnist"], choices=["digits", "mnist"])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, help="of training a row, for a trial (not for the table)")
+    parser.add_argument("--again", action="store_true", help="forget the chosen rows first")
+    parser.add_argument("--table", action="store_true", help="only write the table and the plots")
+    arguments = parser.parse_args()
+    sources = {data: {"digits": "digits", "mnist": arguments.mnist}[data] for data in arguments.data}
+    sources = {data: source for data, source in sources.items() if source}
+    if arguments.again:
+        results = load()
+        for data in sources:
+            for name in arguments.rows:
+                results.get(data, {}).pop(name, None)
+        store(results)
+    if not arguments.table:
+        seconds = {data: arguments.seconds or SECONDS[data] for data in SECONDS}
+        with contextlib.suppress(KeyboardInterrupt):
+            run_missing(sources, arguments.rows, arguments.seeds, seconds)
+    text, results = README.read_text(encoding="utf-8"), load()
+    if results and START in text:
+        before, after = text.split(START)[0], text.split(END)[1]
+        README.write_text(f"{before}{START}\n{table(results)}{END}{after}", encoding="utf-8")
+    draw(results)
+
+
+if __name__ == "__main__":
+    main()

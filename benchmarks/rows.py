@@ -1,0 +1,365 @@
+"""The rows of the results table: each a function (data, seconds, seed) to figures, ours and the baselines beside them.
+
+A row trains for `seconds` in all, on the training part. Recipes were chosen on the validation part; the test images are
+only measured on. Figures are floats. `ROWS`, at the end, says which of them stand in the table, beside which baseline
+and which published figure.
+"""
+
+import io
+import typing
+
+# isort: off
+import autoencoder_utils  # noqa: F401  before Keras: it holds TensorFlow's start-up messages back
+# isort: on
+import keras
+import numpy as np
+import time_to_quality
+from budget import train_for
+from gallery import GENERATORS as GALLERY
+from gallery import SAMPLES, SAMPLING, Workshop, gentle
+from PIL import Image
+from sklearn.decomposition import PCA
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import KNeighborsClassifier
+
+from autoencoder_utils import architectures, corruption, metrics, tomography
+from autoencoder_utils.autoencoders import Autoencoder, in_batches
+from autoencoder_utils.codecs import RateDistortionAutoencoder, refine_codes
+from autoencoder_utils.compression import MixtureCoder
+from autoencoder_utils.judge import Judge
+from autoencoder_utils.restoration import LinearEstimator, best_strength, kernel_posterior_mean
+from autoencoder_utils.restorers import Pairs, correcting_network, restoring_network
+from autoencoder_utils.training import Batches
+from autoencoder_utils.variational import VariationalAutoencoder
+
+BATCH = 64
+LARGE = 20_000  # training images from which on a recipe for many images is used
+
+
+def batches(images, seed, vary=gentle, size=BATCH):
+    """Training images in batches, varied and stacked, as `train_for` wants them."""
+    return (Batches(images, size, seed, vary, stack=max(1, min(3456, len(images)) // size)),)
+
+
+def flat(images):
+    """Images (n, height, width, channels) to (n, pixels)."""
+    return images.reshape(len(images), -1)
+
+
+def code(data, seconds, seed):
+    """A dense autoencoder with 32 numbers."""
+    train, test = data.train.images, data.test.images
+    keras.utils.set_random_seed(seed)
+    model = Autoencoder(architectures.dense_encoder(data.image_shape, 32, (1024,)),
+                        architectures.dense_decoder(data.image_shape, 32, (1024,)))
+    train_for(seconds, model, batches(train, seed), 3e-3)
+    ours, pca = model.reconstruct(test), metrics.pca_reconstruction(train, test, 32)
+    mean = metrics.mean_image_reconstruction(train, test)
+    return {f"{name} {measure.__name__}": measure(test, made) for name, made in
+            {"ours": ours, "pca": pca, "mean": mean}.items()
+            for measure in (metrics.mean_squared_error, metrics.binary_cross_entropy)}
+
+
+def likelihood(data, seconds, seed):
+    """A VAE of binary images, drawn anew from the greys in every epoch; 5,000 importance samples an image."""
+    def vary(images, seed):
+        return corruption.binarise(corruption.random_affine(images, seed, 5, 0.08, 0.06, 0.5), seed)
+
+    keras.utils.set_random_seed(seed)
+    model = VariationalAutoencoder(architectures.dense_encoder(data.image_shape, 2 * 40, (512, 512)),
+                                   architectures.dense_decoder(data.image_shape, 40, (512, 512)), seed=seed)
+    train_for(seconds, model, batches(data.train.images, seed, vary), 2e-3, use_ema=True, ema_momentum=0.999)
+    test = corruption.binarise(data.test.images, seed)
+    parts = [model.log_weights(test[i : i + 200], 5000, [seed, i]) for i in range(0, len(test), 200)]
+    return {"ours nats": -np.mean([metrics.importance_bound(part).mean() for part in parts]),
+            "ours nats, one sample": -np.mean([part.mean() for part in parts])}
+
+
+def plane(data, seconds, seed):
+    """A VAE of grey images with two numbers; one sampled code an image."""
+    keras.utils.set_random_seed(seed)
+    hidden = (512, 256, 128)
+    model = VariationalAutoencoder(architectures.dense_encoder(data.image_shape, 4, hidden),
+                                   architectures.dense_decoder(data.image_shape, 2, hidden[::-1]), seed=seed)
+    vary = None if len(data.train) > LARGE else gentle
+    train_for(seconds, model, batches(data.train.images, seed, vary), 3e-3, use_ema=True)
+    return {"ours nats": model.evaluate(data.test.images, verbose=0, return_dict=True)["loss"]}
+
+
+def generation(data, seconds, seed):
+    """Diffusion over an autoencoder's codes, and a mixture of forty on the same codes, before the judge."""
+    judge, shop, figures = Judge(data.train, data.test), Workshop(data.train, seconds, seed), {}
+    for name in ("gaussian", "mixture", "diffusion"):
+        keras.utils.set_random_seed(seed)
+        model = GALLERY[name](shop)
+        report = judge.report(model.sample(SAMPLES, seed, **SAMPLING.get(name, {})))
+        figures |= {f"{name} {key}": report[key] for key in ("ratio", "precision", "recall", "memorised_share")}
+    figures["diffusion / mixture"] = figures["diffusion ratio"] / figures["mixture ratio"]
+    return figures
+
+
+def noisy(images, seed):
+    """Clipped Gaussian noise of 0.5."""
+    return corruption.gaussian_noise(images, 0.5, seed)
+
+
+def denoising(data, seconds, seed):
+    """A U-shaped network; the linear estimator, and the kernel posterior mean of a thousand test images."""
+    train, test = data.train.images, data.test.images
+    keras.utils.set_random_seed(seed)
+    model = restoring_network(data.image_shape)
+    pairs = Pairs(train, noisy, BATCH // 2, seed)
+    train_for(seconds, model, (pairs,), 5e-3, steps=len(pairs), use_ema=True,
+              loss=keras.losses.BinaryCrossentropy(from_logits=True))
+    spoilt, some = noisy(test, seed), slice(1000)
+    restored = in_batches(lambda x, training: keras.ops.sigmoid(model(x, training=training)), spoilt, 500)
+    draws = -(-10_000 // len(train))
+    spoilt_train = np.concatenate([noisy(train, [seed, i]) for i in range(draws)])
+    linear = LinearEstimator(spoilt_train, np.tile(train, (draws, 1, 1, 1)))
+    kernel = kernel_posterior_mean(train, spoilt[some], 1.0 if len(train) <= LARGE else 0.8)
+    return {"ours psnr": metrics.psnr(test, restored), "noisy psnr": metrics.psnr(test, spoilt),
+            "linear psnr": metrics.psnr(test, linear(spoilt)), "kernel psnr": metrics.psnr(test[some], kernel)}
+
+
+def db(images, others):
+    """PSNR in decibels, of the squared error over all pixels of all images."""
+    return float(-10 * np.log10(np.mean((np.asarray(images, "float64") - others) ** 2)))
+
+
+def bits_at(points, quality):
+    """Bits at a quality in dB, read off (bits, dB) points by a line in the logarithm; NaN beyond them."""
+    bits, levels = np.array(sorted(points, key=lambda point: point[1])).T
+    return float(np.exp(np.interp(quality, levels, np.log(bits), left=np.nan, right=np.nan)))
+
+
+def compression(data, seconds, seed):
+    """Codes of 32 numbers that were trained for rate and error, refined, coded to bytes and decoded again."""
+    train, test = data.train.images, data.test.images[:1000]
+    keras.utils.set_random_seed(seed)
+    codec = RateDistortionAutoencoder(architectures.dense_encoder(data.image_shape, 32, (512,)),
+                                      architectures.dense_decoder(data.image_shape, 32, (1024,)), 80.0, seed)
+    train_for(seconds, codec, batches(train, seed), 4e-3)
+    known = train[:10_000]
+    coder = MixtureCoder(np.concatenate([codec.encode(known), codec.encode(gentle(known, seed))]), 20, seed)
+    pca = PCA(128, random_state=0).fit(flat(known))
+    linear = MixtureCoder(pca.transform(flat(known)), 2, seed)
+    ours, theirs = [], []
+    for step, weight in ((0.8, 25.0), (1.0, 16.0), (1.4, 8.0), (2.0, 6.0)):
+        codes = refine_codes(codec, coder, test, step, weight, iterations=60, rate=0.2, seed=seed)
+        ours.append(_through(coder, codes, step, lambda codes: codec.decode(codes), test))
+    for step in (0.25, 0.35, 0.7, 1.4):
+        theirs.append(_through(linear, pca.transform(flat(test)), step, lambda codes: pca.inverse_transform(codes).clip(
+            0, 1).reshape(test.shape), test))
+    jpeg = [_jpeg(test, quality) for quality in (3, 5, 8, 12, 20, 30)]
+    return {f"{name} bits at {level} dB": bits_at(points, level) for level in (22, 24)
+            for name, points in {"ours": ours, "pca": theirs, "jpeg": jpeg}.items()}
+
+
+def _through(coder, codes, step, decode, images):
+    """Bits an image and dB of codes that went to bytes and back."""
+    indices = coder.round(codes, step)
+    message = coder.encode(indices, step)
+    if not np.array_equal(coder.decode(message, len(indices), step), indices):
+        raise RuntimeError("The bytes did not decode to what was encoded.")
+    return 8 * len(message) / len(indices), db(decode((step * indices).astype("float32")), images)
+
+
+def _jpeg(images, quality):
+    """Bits an image and dB of all images on one sheet, forty a row."""
+    count, (height, width) = len(images) // 40 * 40, images.shape[1:3]
+    sheet = images[:count].reshape(-1, 40, height, width).swapaxes(1, 2).reshape(-1, 40 * width)
+    sheet, file = (sheet * 255).round().astype("uint8"), io.BytesIO()
+    Image.fromarray(sheet).save(file, "JPEG", quality=quality, optimize=True)
+    return 8 * len(file.getvalue()) / count, db(np.asarray(Image.open(file), "float32") / 255, sheet / 255)
+
+
+def bent(images, seed):
+    """Up to 25 degrees, 40 % shear, 25 % in size, 3 pixels."""
+    return corruption.random_affine(images, seed, rotation=25, shear=0.4, scale=0.25, shift=3)
+
+
+def straightener(data, seconds, seed):
+    """An autoencoder that is shown bent images and gives back what they were made of; its code has 64 numbers."""
+    keras.utils.set_random_seed(seed)
+    model = Autoencoder(architectures.dense_encoder(data.image_shape, 64, (1024, 512)),
+                        architectures.dense_decoder(data.image_shape, 64, (256,)))
+    pairs = Pairs(data.train.images, bent, BATCH, seed)
+    train_for(seconds, model, (pairs,), 2e-3, steps=54, use_ema=True)
+    return model
+
+
+def probe(data, seconds, seed):
+    """A linear probe, and five nearest neighbours, on a code of 64 numbers that never saw a label."""
+    model = straightener(data, seconds, seed)
+    pca = PCA(32, random_state=0).fit(flat(data.train.images))
+    codes = {"ours": model.encode, "pca": lambda images: pca.transform(flat(images)), "pixels": flat}
+    figures = {}
+    for name, encode in codes.items():
+        known, asked = encode(data.train.images), encode(data.test.images)
+        neighbours = KNeighborsClassifier(5).fit(known, data.train.labels)
+        figures[f"{name} neighbours"] = 100 * float(neighbours.score(asked, data.test.labels))
+        if name != "pixels" or len(known) <= LARGE:
+            figures[f"{name} probe"] = 100 * metrics.linear_probe(known, data.train.labels, asked, data.test.labels)
+    return figures
+
+
+def phantoms(data, seconds, seed):
+    """A network that mends filtered back-projections of 30 directions; iterated total variation sees the same."""
+    count = 500 if len(data.train) <= LARGE else 3000
+    scanner, images = tomography.Scanner(128, 30), tomography.random_phantoms(count + 70, 128, seed)
+    train, check, test = images[:count], images[count : count + 20], images[count + 20 :]
+
+    def measure(images, seed):
+        return tomography.photon_noise(scanner.project(images), 2000, seed)
+
+    def start(sinograms):
+        return scanner.filtered_back_projection(sinograms).clip(0, 1)
+
+    keras.utils.set_random_seed(seed)
+    model = correcting_network((128, 128, 1), (24, 48, 96))
+    pairs = Pairs(train, start(measure(train, [seed, 0])), 4, seed, turned)
+    train_for(seconds, model, (pairs,), 3e-3, steps=25, loss="mse", use_ema=True)
+    sinograms = measure(test, [seed, 1])
+    weight = best_strength(scanner.total_variation, (0.02, 0.03, 0.05), measure(check, [seed, 2]), check)
+    made = {"ours": in_batches(model, start(sinograms), 10).clip(0, 1), "back-projection": start(sinograms),
+            "total variation": scanner.total_variation(sinograms, weight)}
+    return {f"{name} psnr": metrics.psnr(test, images) for name, images in made.items()}
+
+
+def turned(images, seed):
+    """One of the eight mirror images and quarter turns."""
+    choice = np.random.default_rng(seed).integers(8)
+    images = images[:, :: 1 - 2 * (choice & 1), :: 1 - (choice & 2)]
+    return np.ascontiguousarray(images.transpose(0, 2, 1, 3) if choice & 4 else images)
+
+
+HIDDEN_SIDE, LOOKS = 14, 16  # pixels along the square that is hidden; with how many places of it an image is scored
+
+
+def hide(images, seed):
+    """Images with a square blanked at a random place."""
+    return corruption.mask_square(images, HIDDEN_SIDE, seed)[0]
+
+
+def angle(images, others):
+    """1 minus the cosine of the angle between images and others, as long vectors: (n,)."""
+    x, y = flat(images), flat(others)
+    return 1 - np.sum(x * y, axis=1) / (np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1) + 1e-6)
+
+
+def one_class(data, seconds, seed):
+    """Ten masked autoencoders, each of which saw one digit: how well do they fill in what is hidden of an image?"""
+    test, areas = data.test, {"ours": [], "pca": []}
+    for kind in np.unique(data.train.labels):
+        normal = data.train.images[data.train.labels == kind]
+        keras.utils.set_random_seed(seed)
+        model = Autoencoder(architectures.dense_encoder(data.image_shape, 64, (512,)),
+                            architectures.dense_decoder(data.image_shape, 64, (512,)))
+        pairs = Pairs(np.tile(normal, (max(1, 3456 // len(normal)), 1, 1, 1)), hide, BATCH, seed, gentle)
+        train_for(seconds / len(np.unique(data.train.labels)), model, (pairs,), 3e-3, steps=len(pairs))
+        scores = sum(angle(test.images, model.reconstruct(hide(test.images, [seed, look]))) for look in range(LOOKS))
+        pca = metrics.pca_reconstruction(normal, test.images, 32)
+        scores = {"ours": scores, "pca": np.square(test.images - pca).sum(axis=(1, 2, 3))}
+        for name, values in scores.items():
+            areas[name].append(100 * roc_auc_score(test.labels != kind, values))
+    return {f"{name} auroc": float(np.mean(values)) for name, values in areas.items()}
+
+
+def sooner(data, seconds, seed):
+    """The article's recipe and ours, in turn (it takes what it takes; `seconds` play no part)."""
+    train, test = np.concatenate([data.train.images, data.validation.images]), data.test.images
+    (turn,) = time_to_quality.quality(train, test, 1)["turns"]
+    return {"ratio": turn["ratio"], "article seconds": turn["article"]["seconds"][-1], "ours seconds":
+            turn["seconds_to_quality"], "article bce": turn["article"]["bce"][-1], "ours bce": turn["ours"]["bce"][-1]}
+
+
+def throughput(data, seconds, seed):
+    """Images a second, 784-512-256-32 and back: plain `fit` and ours in turn (`seconds` play no part)."""
+    measured = time_to_quality.throughput(data.train.images, 1)
+    return {f"{name}, {batch}": float(np.median(rates)) for batch, result in measured.items()
+            for name, rates in result["images_a_second"].items()}
+
+
+def sizes(data, seconds, seed):
+    """Test MSE of autoencoders with 2 to 128 numbers, and of PCA; the seconds are shared out evenly."""
+    train, test, figures, counts = data.train.images, data.test.images, {}, (2, 4, 8, 16, 32, 64, 128)
+    for count in counts:
+        keras.utils.set_random_seed(seed)
+        model = Autoencoder(architectures.dense_encoder(data.image_shape, count, (768,)),
+                            architectures.dense_decoder(data.image_shape, count, (768,)))
+        train_for(seconds / len(counts), model, batches(train, seed))
+        figures[f"ours {count}"] = metrics.mean_squared_error(test, model.reconstruct(test))
+        figures[f"pca {count}"] = metrics.mean_squared_error(test, metrics.pca_reconstruction(train, test, count))
+    return figures
+
+
+def race(data, seconds, seed):
+    """Fréchet ratio of every generator after a tenth, a fifth, ... of the seconds, each trained from the start."""
+    judge, figures = Judge(data.train, data.test), {}
+    for share in (1 / 9, 2 / 9, 4 / 9, 1):
+        shop = Workshop(data.train, share * seconds, seed)
+        for name in GALLERY:
+            keras.utils.set_random_seed(seed)
+            samples = GALLERY[name](shop).sample(SAMPLES, seed, **SAMPLING.get(name, {}))
+            figures[f"{name} {share * seconds:.0f}"] = judge.report(samples)["ratio"]
+            print(f"  {name}, {share * seconds:.0f} s: {figures[f'{name} {share * seconds:.0f}']:.2f}", flush=True)
+    return figures
+
+
+class Row(typing.NamedTuple):
+    """What stands in the table: a row's name in words, its function, and lines of it."""
+
+    title: str
+    run: typing.Callable
+    lines: tuple  # of Line
+
+
+class Line(typing.NamedTuple):
+    """One line: what is measured, our figure's key, the baselines' keys by name, what was published, and where."""
+
+    measure: str
+    ours: str
+    baselines: dict
+    published: str = ""
+    form: str = "{:.3g}"
+
+
+MSE, BCE = "mean_squared_error", "binary_cross_entropy"
+ROWS = {
+    "code": Row("code of 32 numbers", code, (
+        Line("squared error a pixel", f"ours {MSE}", {"PCA": f"pca {MSE}", "mean image": f"mean {MSE}"}),
+        Line("cross-entropy, nats a pixel", f"ours {BCE}", {"PCA": f"pca {BCE}", "mean image": f"mean {BCE}"},
+             "0.09, dense (Chollet 2016)"))),
+    "likelihood": Row("likelihood of digits in black and white, drawn anew", likelihood, (
+        Line("nats, 5,000 importance samples", "ours nats", {"one sample": "ours nats, one sample"},
+             "86.8 VAE, 84.8 IWAE-50 (Burda et al. 2016)"),)),
+    "plane": Row("VAE with two numbers, grey digits", plane, (
+        Line("nats, one sample", "ours nats", {}, "147.0, on training images (Keras's example)", "{:.4g}"),)),
+    "generation": Row("new digits", generation, (
+        Line("Fréchet distance, floors: diffusion over codes", "diffusion ratio", {"Gaussian": "gaussian ratio"}),
+        Line("the same, as a share of a mixture's on the same codes", "diffusion / mixture", {}))),
+    "denoising": Row("denoising, clipped Gaussian noise of 0.5", denoising, (
+        Line("PSNR, dB", "ours psnr", {"linear": "linear psnr", "kernel": "kernel psnr"}),)),
+    "compression": Row("compression of digits to bytes", compression, (
+        Line("bits a digit at 22 dB", "ours bits at 22 dB", {"PCA": "pca bits at 22 dB", "JPEG": "jpeg bits at 22 dB"}),
+        Line("bits a digit at 24 dB", "ours bits at 24 dB",
+             {"PCA": "pca bits at 24 dB", "JPEG": "jpeg bits at 24 dB"}))),
+    "one-class": Row("one digit is normal, the others are not", one_class, (
+        Line("AUROC, %, mean of ten", "ours auroc", {"PCA's error": "pca auroc"}, "94.8, Deep SVDD (Ruff et al. 2018)",
+             "{:.1f}"),)),
+    "probe": Row("what a code of 64 numbers tells without labels", probe, (
+        Line("linear probe, % right", "ours probe", {"PCA, 32": "pca probe", "pixels": "pixels probe"}, form="{:.1f}"),
+        Line("five nearest neighbours, % right", "ours neighbours",
+             {"PCA, 32": "pca neighbours", "pixels": "pixels neighbours"}, form="{:.1f}"))),
+    "tomography": Row("tomography of phantoms, 30 directions", phantoms, (
+        Line("PSNR, dB", "ours psnr", {"back-projection": "back-projection psnr", "total variation":
+                                       "total variation psnr"}, form="{:.1f}"),)),
+    "sooner": Row("time to the article's quality", sooner, (
+        Line("times sooner", "ratio", {}, form="{:.0f}"),
+        Line("seconds", "ours seconds", {"the article's recipe": "article seconds"}))),
+    "throughput": Row("training images a second, 784-512-256-32 and back", throughput, (
+        Line("batches of 32", "ours, batch of 32", {"plain fit": "plain, batch of 32"}, form="{:,.0f}"),
+        Line("batches of 256", "ours, batch of 256", {"plain fit": "plain, batch of 256"}, form="{:,.0f}"))),
+    "sizes": Row("error against code size", sizes, ()),
+    "race": Row("Fréchet distance against seconds", race, ()),
+}

@@ -1,0 +1,115 @@
+"""The results table: what is done is kept and not done again, the table says what the file says, time budgets end."""
+
+import json
+import sys
+
+import keras
+import numpy as np
+import pytest
+from notebook_store import ROOT
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import budget  # noqa: E402
+import results  # noqa: E402
+import rows  # noqa: E402
+
+MADE = {"figures": {"ours psnr": 20.0, "linear psnr": 17.0, "kernel psnr": 18.0}, "seconds": 1.0}
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    """The results go to an empty folder."""
+    monkeypatch.setattr(results, "FILE", tmp_path / "results.json")
+    return results.FILE
+
+
+def run(monkeypatch, answer, names=("denoising", "code"), seeds=2):
+    """Runs what is missing, with `answer` in the place of the training; which (row, seed) were asked for."""
+    asked = []
+
+    def run_apart(name, source, seconds, seed):
+        asked.append((name, seed))
+        return answer(name, seed)
+
+    monkeypatch.setattr(results, "run_apart", run_apart)
+    results.run_missing({"digits": "digits"}, names, seeds, {"digits": 1})
+    return asked
+
+
+def test_an_interrupted_run_goes_on_where_it_was(file, monkeypatch):
+    def stopped(name, seed):
+        if (name, seed) == ("denoising", 1):
+            raise KeyboardInterrupt
+        return MADE
+
+    with pytest.raises(KeyboardInterrupt):
+        run(monkeypatch, stopped)
+    assert json.loads(file.read_text()) == {"digits": {"denoising": {"0": MADE}, "code": {"0": MADE}}}
+    assert run(monkeypatch, lambda name, seed: MADE) == [("denoising", 1), ("code", 1)]
+    assert run(monkeypatch, lambda name, seed: MADE) == []
+    assert list(file.parent.glob("*.unfinished")) == []
+
+
+def test_a_row_that_fails_is_left_out_and_tried_again(file, monkeypatch, capsys):
+    run(monkeypatch, lambda name, seed: None if name == "code" else MADE, seeds=1)
+    assert "code failed" in capsys.readouterr().out
+    assert set(json.loads(file.read_text())["digits"]) == {"denoising"}
+    assert run(monkeypatch, lambda name, seed: MADE, seeds=1) == [("code", 0)]
+
+
+def test_the_table_has_medians_and_ranges():
+    runs = {str(seed): {"figures": {"ours psnr": value, "linear psnr": 17.6, "kernel psnr": 18.5, "noisy psnr": 9.4}}
+            for seed, value in enumerate((20.6, 20.9, 20.8))}
+    text = results.table({"digits": {"denoising": runs}})
+    assert "| PSNR, dB |  | linear 17.6; kernel 18.5 | **20.8** (20.6 to 20.9) |  |  |" in text
+    assert "3 seeds" in text and "tomography" not in text
+    heads = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.replace(r"\|", "").count("|") for line in heads}) == 1  # as many cells in every line
+
+
+def test_a_figure_that_could_not_be_read_off_is_no_number_in_the_table():
+    figures = {"ours bits at 22 dB": 76.0, "ours bits at 24 dB": float("nan"), "pca bits at 22 dB": 212.0}
+    text = results.table({"digits": {"compression": {"0": {"figures": figures}}}})
+    assert "**76**" in text and "nan" not in text
+
+
+@pytest.mark.parametrize("name", ["code", "plane"])
+def test_a_row_gives_the_figures_that_its_lines_name(name):
+    from autoencoder_utils.data import load_images
+
+    figures = rows.ROWS[name].run(load_images("digits"), 0.1, 0)
+    for line in rows.ROWS[name].lines:
+        assert {line.ours, *line.baselines.values()} <= set(figures)
+    assert all(np.isfinite(value) and isinstance(value, float) for value in figures.values())
+
+
+def test_bits_are_read_off_in_the_logarithm():
+    points = [(100.0, 20.0), (400.0, 24.0)]
+    assert rows.bits_at(points, 22) == pytest.approx(200)
+    assert np.isnan(rows.bits_at(points, 25)) and np.isnan(rows.bits_at(points, 19))
+
+
+def test_the_angle_ignores_the_amount_of_ink():
+    images = np.random.default_rng(0).random((3, 4, 4, 1), dtype="float32")
+    assert rows.angle(images, 0.3 * images) == pytest.approx(np.zeros(3), abs=1e-5)
+    one, other = np.zeros((2, 1, 2, 2, 1), "float32")
+    one[0, 0, 0], other[0, 1, 1] = 1, 1
+    assert rows.angle(one, other) == pytest.approx([1])
+
+
+def test_a_budget_ends_on_time_and_the_rate_falls_to_nothing(monkeypatch):
+    clock, rates = [0.0], []
+    monkeypatch.setattr(budget.time, "perf_counter", lambda: clock[0])
+
+    class Tick(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            clock[0] += 1.0  # a second a step
+            rates.append(float(self.model.optimizer.learning_rate))
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(1.0), "mse")
+    x = np.ones((30, 2), "float32")
+    model.fit(x, x[:, :1], batch_size=1, epochs=100, verbose=0, callbacks=[Tick(), budget.Budget(100, 0.5)])
+    assert len(rates) == 100  # in the middle of the fourth epoch
+    assert max(rates) <= 0.5 and max(rates) > 0.45 and rates[0] < 0.02 and rates[-1] < 1e-3
+    assert all(a >= b for a, b in zip(rates[10:], rates[11:]))
