@@ -19,6 +19,7 @@ import re
 import resource
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 
 import nbclient
 import nbformat
@@ -181,7 +182,7 @@ def main():
             try:  # in a process of its own, so that the peak is this kernel's
                 with concurrent.futures.ProcessPoolExecutor(max_workers=1) as fresh:
                     seconds, peak = fresh.submit(execute, path.resolve()).result()
-            except (CellExecutionError, CellTimeoutError, DeadKernelError, OSError) as error:
+            except (CellExecutionError, CellTimeoutError, DeadKernelError, BrokenProcessPool, OSError) as error:
                 sys.exit(f"\n{path.name}: stopped; what was stored is as it was. {type(error).__name__}: {error}")
             print(f"\r{path.name}: {seconds / 60:.1f} minutes, peak {peak:.2f} GB, {path.stat().st_size / 1e3:.0f} kB")
         for problem in problems(path):
