@@ -6,8 +6,8 @@
 
 Each row and seed runs in a process of its own, so that memory comes back and a fault costs one row only. What is done
 is in benchmarks/results.json and is not done again; `--again` forgets the chosen rows first. So an interrupted run goes
-on where it was. At the end, or with `--table` alone, the table and the two plots are written into the README's place.
-The rows themselves are in rows.py.
+on where it was. At the end, or with `--table` alone, the table is written between two marks in the README (START and
+END below), if it has them, and the two plots into .github. The rows themselves are in rows.py.
 """
 
 import argparse
