@@ -21,8 +21,8 @@ STACK = 18  # steps in one call of `train_model`: an epoch of the 3,500 digits i
 def warmup_cosine(peak, steps, warmup=0.05):
     """The learning-rate recipe: a straight line up to `peak`, then half a cosine down to 0.
 
-    Loshchilov and Hutter, "SGDR", ICLR 2017, without its restarts; warm-up: Goyal et al., "Accurate, large minibatch
-    SGD", 2017.
+    Loshchilov and Hutter, "SGDR: Stochastic gradient descent with warm restarts", ICLR 2017, without the restarts;
+    the warm-up as in Goyal et al., "Accurate, large minibatch SGD", 2017.
 
     Args:
         peak: Highest learning rate.

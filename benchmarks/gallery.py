@@ -58,6 +58,11 @@ def slight(images, seed):
     return random_affine(images, seed, rotation=5, shear=0.08, scale=0.06, shift=0.5)
 
 
+def batches(images, seed, vary=gentle, size=64):
+    """Training images in batches, varied and stacked, as `train_for` wants them."""
+    return (Batches(images, size, seed, vary, stack=max(1, min(3456, len(images)) // size)),)
+
+
 class Workshop:
     """What the generators of one seed are made from: images, seconds, and an autoencoder for those over codes."""
 
@@ -66,8 +71,8 @@ class Workshop:
         self.classes, self.labels = np.unique(split.labels, return_inverse=True)
 
     def batches(self, size=64, vary=gentle):
-        """The training images in batches, varied and stacked, as `train_for` wants them."""
-        return (Batches(self.images, size, self.seed, vary, stack=min(3456, len(self.images)) // size),)
+        """The training images, in batches."""
+        return batches(self.images, self.seed, vary, size)
 
     def with_variations(self, count):
         """The training images and `count` slight variations of each."""

@@ -16,7 +16,7 @@ import numpy as np
 import time_to_quality
 from budget import train_for
 from gallery import GENERATORS as GALLERY
-from gallery import SAMPLES, SAMPLING, Workshop, gentle
+from gallery import SAMPLES, SAMPLING, Workshop, batches, gentle
 from PIL import Image
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
@@ -29,16 +29,10 @@ from autoencoder_utils.compression import MixtureCoder
 from autoencoder_utils.judge import Judge
 from autoencoder_utils.restoration import LinearEstimator, best_strength, kernel_posterior_mean
 from autoencoder_utils.restorers import Pairs, correcting_network, restoring_network
-from autoencoder_utils.training import Batches
 from autoencoder_utils.variational import VariationalAutoencoder
 
 BATCH = 64
 LARGE = 20_000  # training images from which on a recipe for many images is used
-
-
-def batches(images, seed, vary=gentle, size=BATCH):
-    """Training images in batches, varied and stacked, as `train_for` wants them."""
-    return (Batches(images, size, seed, vary, stack=max(1, min(3456, len(images)) // size)),)
 
 
 def flat(images):
