@@ -10,6 +10,9 @@ DATA ?= digits
 MNIST ?=
 ROW ?=
 TORCH ?= torch
+# Two processes, each with whole files: the browser waits while the models train. The order of files is kept, so that
+# the longest file isn't the last.
+PYTEST = $(BIN)/python -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder
 BACKENDLESS = $(addprefix --ignore=tests/test_,lab.py site.py launch.py notebooks.py house.py)  # no backend matters there
 
 .PHONY: lab test unit test-jax test-notebooks test-notebooks-jax test-torch test-colab test-binder \
@@ -23,10 +26,10 @@ lab: $(READY)  ## open the course in JupyterLab (LAB="--no-browser --port=8890" 
 test: lint unit test-notebooks  ## every test
 
 unit: $(READY)  ## every test but the notebooks' execution
-	$(BIN)/python -m pytest tests
+	$(PYTEST)
 
 test-jax: $(READY)  ## the unit tests on Keras's JAX backend
-	KERAS_BACKEND=jax $(BIN)/python -m pytest tests $(BACKENDLESS)
+	KERAS_BACKEND=jax $(PYTEST) $(BACKENDLESS)
 
 test-notebooks: $(READY)  ## execute each notebook and compare with its stored outputs (CHAPTER=04 for one)
 	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 $(NOTEBOOKS)
@@ -36,7 +39,7 @@ test-notebooks-jax: $(READY)  ## execute each notebook on Keras's JAX backend: o
 
 test-torch: $(READY)  ## the unit tests on Keras's PyTorch backend (TORCH=torch==2.13.0 chooses a version)
 	$(BIN)/python -m pip install -q $(TORCH)
-	KERAS_BACKEND=torch $(BIN)/python -m pytest tests $(BACKENDLESS)
+	KERAS_BACKEND=torch $(PYTEST) $(BACKENDLESS)
 
 notebooks: $(READY)  ## execute each notebook and store its outputs (CHAPTER=04 for one)
 	$(BIN)/python tests/notebook_store.py $(NOTEBOOKS)

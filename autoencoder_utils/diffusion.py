@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from autoencoder_utils.training import JIT
 from autoencoder_utils.variational import check_labels
 
 WAVES = 4  # of each angle's sine and cosine: what the network is told about how noisy its input is
@@ -73,7 +74,7 @@ class CodeDiffusion(keras.Model):
             raise ValueError(f"The denoiser must put out {autoencoder.latent_dim} numbers, as many as the autoencoder's"
                              f" codes have. Received: denoiser output {denoiser.output_shape}")
         self.autoencoder, self.denoiser, self.num_classes = autoencoder, denoiser, num_classes
-        autoencoder.trainable = False
+        autoencoder.trainable, denoiser.jit_compile = False, JIT
         self.seed, self.noise = seed, keras.random.SeedGenerator(seed)
         size = (autoencoder.latent_dim,)
         self.code_mean = self.add_weight(shape=size, initializer="zeros", trainable=False, name="code_mean")
@@ -222,7 +223,7 @@ class CodeDiffusion(keras.Model):
         angles = np.full((len(codes), 1), angle, "float32")
 
         def told(labels):
-            return ops.convert_to_numpy(self.denoiser([codes, angles, labels], training=False))
+            return self.denoiser.predict_on_batch([codes, angles, labels])  # compiled: a quarter of the time
 
         conditional = told(labels)
         if others is not None:

@@ -50,7 +50,7 @@ def component_log_densities(codes):
 
 def gaussian_direction(deviation):
     """The best direction for codes with N(0, deviation^2): that of a straight regression of it on z."""
-    def denoiser(inputs, training=False):
+    def denoiser(inputs):
         codes, angles, _ = inputs
         cos, sin = np.cos(angles), np.sin(angles)
         return codes * cos * sin * (1 - deviation**2) / (cos**2 * deviation**2 + sin**2)
@@ -61,7 +61,7 @@ def gaussian_direction(deviation):
 def test_sampler_follows_the_exact_path_of_a_gaussian_and_its_error_is_of_second_order():
     model = build()
     noise = np.random.default_rng(3).standard_normal((50, 2), dtype="float32")
-    model.__dict__["denoiser"] = gaussian_direction(0.5)
+    model.denoiser.predict_on_batch = gaussian_direction(0.5)
     errors = [np.abs(model.sample_codes(50, 3, steps=steps) - 0.5 * noise).max() for steps in (10, 20, 40)]
     assert errors[2] < 2e-3 * np.abs(noise).max()
     assert 3 < errors[0] / errors[1] < 6 and 3 < errors[1] / errors[2] < 6
@@ -72,7 +72,7 @@ def test_noise_and_codes_of_a_gaussian_are_straight_images_of_one_another():
     model, deviations = build(num_classes=2), np.array([0.5, 2.0])
     model.code_mean.assign([3.0, -1.0])
     model.code_scale.assign([0.2, 5.0])  # what the denoiser meets is normalised
-    model.__dict__["denoiser"] = gaussian_direction(deviations)
+    model.denoiser.predict_on_batch = gaussian_direction(deviations)
     noise = np.random.default_rng(0).standard_normal((50, 2), dtype="float32")
     codes = [3.0, -1.0] + deviations * [0.2, 5.0] * noise
     labels = np.arange(50) % 2
@@ -82,7 +82,7 @@ def test_noise_and_codes_of_a_gaussian_are_straight_images_of_one_another():
 
 def test_directions_are_mixed_by_share_and_then_guided():
     model = build(num_classes=2)
-    model.__dict__["denoiser"] = lambda inputs, training=False: np.array([1.0, 10.0, -4.0])[inputs[2]][:, None] * [1, 1]
+    model.denoiser.predict_on_batch = lambda inputs: np.array([1.0, 10.0, -4.0])[inputs[2]][:, None] * [1, 1]
     noise, share = np.zeros((3, 2)), np.array([[0.0], [0.5], [1.0]])
     codes = model.noise_to_codes(noise, [0, 0, 0], 3, 2.0, [1, 1, 1], share)
     wanted = -math.pi / 2 * np.array([[6.0], [15.0], [24.0]]) * [1, 1]  # -4 + 2 (1 - -4), and so on
@@ -91,7 +91,7 @@ def test_directions_are_mixed_by_share_and_then_guided():
                                np.full((3, 2), -5.5 * math.pi / 2), rtol=1e-5)
 
 
-def mixture_direction(inputs, training=False):
+def mixture_direction(inputs):
     """The exact mean of e cos(a) - x sin(a) given z, for codes x from the mixture."""
     codes, angles, _ = (np.asarray(part, "float64") for part in inputs)
     cos, sin = math.cos(angles[0, 0]), math.sin(angles[0, 0])
@@ -126,7 +126,7 @@ def check_against_mixture(codes, tolerance):
 
 def test_sampler_with_the_exact_direction_draws_from_the_mixture():
     model = build()
-    model.__dict__["denoiser"] = mixture_direction
+    model.denoiser.predict_on_batch = mixture_direction
     check_against_mixture(model.sample_codes(4000, 0, steps=60), 0.12)
 
 
