@@ -9,7 +9,7 @@ from scipy.fft import idctn
 
 from autoencoder_utils.autoencoders import Autoencoder, in_batches
 from autoencoder_utils.data import check_images
-from autoencoder_utils.training import JIT, warmup_cosine
+from autoencoder_utils.training import JIT, SINGLE_STEPS, warmup_cosine
 
 CHUNK = 1000  # codes that are refined at a time: what the decoder holds for them takes some 50 MB
 SIDE = 8  # pixels along each side of a place in a lapped transform, as in JPEG
@@ -104,18 +104,33 @@ def refine_codes(autoencoder, coder, images, step, weight, iterations=60, rate=0
     codes, chunks = autoencoder.encode(images), -(-len(images) // CHUNK)
     places = np.resize(np.arange(len(images)), (chunks, -(-len(images) // chunks)))  # equally many in each
     refiner = _Refiner(autoencoder.decoder, coder, places.shape[1], seed)
-    refiner.compile(keras.optimizers.Adam(warmup_cosine(rate, iterations)),
-                    jit_compile=JIT)
+    refiner.compile(keras.optimizers.Adam(warmup_cosine(rate, iterations)), jit_compile=JIT,
+                    steps_per_execution=1 if SINGLE_STEPS else iterations)
     refiner.optimizer.build(refiner.trainable_variables)
     for chunk in places:
         for variable in refiner.optimizer.variables:
             if variable.name != "learning_rate":
                 variable.assign(ops.zeros(variable.shape, variable.dtype))
         refiner.codes.assign(codes[chunk])
-        refiner.fit((images[chunk], step[chunk], weight[chunk]), batch_size=len(chunk), epochs=iterations,
-                    shuffle=False, verbose=0)
+        again = _Again((images[chunk], step[chunk], weight[chunk]), iterations)
+        refiner.fit(again, shuffle=False, verbose=0)
+        again.batch = None  # TensorFlow keeps the data set that Keras makes of it for ever
         codes[chunk] = ops.convert_to_numpy(refiner.codes)
     return codes
+
+
+class _Again(keras.utils.PyDataset):
+    """The same batch, `times` times: one epoch, and one compiled call, in place of many."""
+
+    def __init__(self, batch, times):
+        super().__init__()
+        self.batch, self.times = batch, times
+
+    def __len__(self):
+        return self.times
+
+    def __getitem__(self, index):
+        return (self.batch,)
 
 
 class _Refiner(keras.Model):

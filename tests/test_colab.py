@@ -30,11 +30,16 @@ def packages(python):
     return {p["name"]: p["version"] for p in json.loads(run(python, "-m", "pip", "list", "--format=json"))}
 
 
+def starts(python):
+    """Whether there is such a Python, and not just a name that a version manager keeps for one."""
+    return bool(shutil.which(python)) and not subprocess.run([python, "--version"], capture_output=True).returncode
+
+
 @pytest.fixture(scope="module")
 def colab(tmp_path_factory):
     """The Python of an environment like Colab's."""
     folder = tmp_path_factory.mktemp("colab")
-    found = os.environ.get("COLAB_PYTHON") or shutil.which("python3.12") or shutil.which("python3.13") or sys.executable
+    found = os.environ.get("COLAB_PYTHON") or next(filter(starts, ("python3.12", "python3.13", sys.executable)))
     run(found, "-m", "venv", folder)
     python = folder / "bin" / "python"
     run(python, "-m", "pip", "install", "-q", *COLAB)
