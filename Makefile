@@ -10,8 +10,7 @@ DATA ?= digits
 MNIST ?=
 ROW ?=
 TORCH ?= torch
-# Two processes, each with whole files: the browser waits while the models train. The order of files is kept, so that
-# the longest file isn't the last.
+# Two processes, each with whole files: the browser waits while the models train. The order is that of conftest.py.
 PYTEST = $(BIN)/python -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder
 BACKENDLESS = $(addprefix --ignore=tests/test_,lab.py site.py launch.py notebooks.py house.py)  # no backend matters there
 

@@ -1,4 +1,4 @@
-"""What nbval needs to run the notebooks as a reader does: it looks for hooks here, beside the folder notebooks/."""
+"""Hooks for pytest: the order of tests, and what nbval needs to run the notebooks, for which it looks here."""
 
 import re
 import resource
@@ -11,7 +11,8 @@ seconds = defaultdict(float)
 
 
 def pytest_collection_modifyitems(items):
-    """Gives slow outputs time, and lets decimal numbers in a text output differ by 2 %."""
+    """The longest file first; slow outputs get time, and decimal numbers in a text output may differ by 2 %."""
+    items.sort(key=lambda item: item.path.name != "test_lab.py")  # its browser runs a chapter: the rest fits beside it
     for item in items:
         if type(item).__name__ == "IPyNbCell":
             item.output_timeout = 60  # nbval's own 5 seconds are short for two busy cores
