@@ -1,9 +1,9 @@
 """Hooks for pytest: the order of tests, and what nbval needs to run the notebooks, for which it looks here."""
 
 import re
-import resource
-import sys
 from collections import defaultdict
+
+from autoencoder_utils.memory import peak_memory
 
 TOLERANCE = 0.02  # relative; training differs in the 5th digit between processors, and rounding can turn a last digit
 NUMBER = re.compile(r"-?\d+\.\d*(?:e[-+]?\d+)?")
@@ -51,7 +51,6 @@ def pytest_runtest_logreport(report):
 def pytest_terminal_summary(terminalreporter):
     """Prints what each notebook took, and the memory of the largest kernel."""
     if seconds:
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
         for name, duration in seconds.items():
             terminalreporter.write_line(f"{name}: {duration / 60:.1f} minutes")
-        terminalreporter.write_line(f"largest kernel: {peak:.2f} GB")
+        terminalreporter.write_line(f"largest kernel: {peak_memory(children=True):.2f} GB")

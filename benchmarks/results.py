@@ -16,7 +16,6 @@ import json
 import os
 import pathlib
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -46,14 +45,14 @@ def run_one(name, source, seconds, seed):
     import autoencoder_utils  # noqa: F401, I001  before Keras: it holds TensorFlow's start-up messages back
     import keras
     from autoencoder_utils.data import load_images
+    from autoencoder_utils.memory import peak_memory
     from rows import ROWS
 
     start = time.perf_counter()
     figures = ROWS[name].run(load_images(source), seconds, seed)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
     print("FIGURES " + json.dumps({
         "figures": figures, "training_seconds": seconds, "seconds": round(time.perf_counter() - start, 1),
-        "gigabytes": round(peak, 2), "backend": keras.backend.backend(), "cores": os.cpu_count(),
+        "gigabytes": round(peak_memory(), 2), "backend": keras.backend.backend(), "cores": os.cpu_count(),
         "machine": platform.machine()}), flush=True)
 
 

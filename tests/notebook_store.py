@@ -16,7 +16,6 @@ import json
 import os
 import pathlib
 import re
-import resource
 import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
@@ -24,6 +23,8 @@ from concurrent.futures.process import BrokenProcessPool
 import nbclient
 import nbformat
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+from autoencoder_utils.memory import peak_memory
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = "autoencoder_utils"
@@ -61,8 +62,7 @@ def execute(path):
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
-    return seconds, peak
+    return seconds, peak_memory(children=True)
 
 
 def fingerprint(notebook):

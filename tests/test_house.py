@@ -11,11 +11,11 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 MODULES = {path.stem: path for path in sorted((ROOT / "autoencoder_utils").glob("*.py"))}
 # A module imports only from those before it.
-ORDER = ("_startup", "__init__", "_sources", "data", "corruption", "metrics", "rangecoder", "compression", "plotting",
-         "restoration", "tomography", "architectures", "losses", "training", "distributed", "autoencoders", "restorers",
-         "codecs", "judge", "variational", "quantized", "priors", "adversarial", "diffusion", "explorer")
-WITHOUT_KERAS = ("_startup", "__init__", "_sources", "data", "corruption", "metrics", "rangecoder", "compression",
-                 "plotting", "restoration", "tomography", "explorer")
+ORDER = ("_startup", "__init__", "memory", "_sources", "data", "corruption", "metrics", "rangecoder", "compression",
+         "plotting", "restoration", "tomography", "architectures", "losses", "training", "distributed", "autoencoders",
+         "restorers", "codecs", "judge", "variational", "quantized", "priors", "adversarial", "diffusion", "explorer")
+WITHOUT_KERAS = ("_startup", "__init__", "memory", "_sources", "data", "corruption", "metrics", "rangecoder",
+                 "compression", "plotting", "restoration", "tomography", "explorer")
 ALLOWED = {"_sources": {"keras.datasets"}}  # imported inside the function that downloads
 
 

@@ -1,0 +1,65 @@
+"""Room for the next model: what a trained and deleted model leaves behind."""
+
+import gc
+import sys
+import weakref
+
+import keras
+import numpy as np
+import pytest
+
+from autoencoder_utils import memory
+from autoencoder_utils.architectures import dense_decoder, dense_encoder
+from autoencoder_utils.autoencoders import Autoencoder
+from autoencoder_utils.training import train_model
+
+IMAGES = np.random.default_rng(0).random((64, 28, 28, 1), dtype="float32")
+
+
+def trained(width):
+    model = Autoencoder(dense_encoder((28, 28, 1), 8, (width,)), dense_decoder((28, 28, 1), 8, (width,)))
+    train_model(model, IMAGES, epochs=1, peak=1e-3, batch_size=32)
+    return model
+
+
+def resident():
+    """Megabytes that this process holds now."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS")) / 1e3
+
+
+def test_nothing_holds_a_model_that_was_trained_and_deleted():
+    model = trained(16)
+    alive = [weakref.ref(model.encoder), weakref.ref(model.optimizer), weakref.ref(model.trainable_variables[0])]
+    del model
+    memory.make_room()
+    assert [reference() for reference in alive] == [None] * 3
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="it is TensorFlow that keeps trained models")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_trained_models_do_not_pile_up():
+    trained(1024)
+    memory.make_room()
+    before = resident()
+    for _ in range(4):  # 1.6 million weights, with Adam's 20 MB each
+        trained(1024)
+        memory.make_room()
+    assert resident() - before < 4 * 10
+
+
+def test_models_that_are_still_there_go_on_training():
+    model = trained(16)
+    first = model.evaluate(IMAGES, verbose=0)
+    memory.make_room()
+    train_model(model, IMAGES, epochs=30, peak=1e-2, batch_size=32)
+    assert model.evaluate(IMAGES, verbose=0) < first
+
+
+def test_peak_memory_counts_what_was_held_and_given_back():
+    before = memory.peak_memory()
+    block = np.ones(int(before * 1e9 / 8) + 25_000_000)  # 0.2 GB above all that this process has held so far
+    del block
+    gc.collect()
+    assert before + 0.2 <= memory.peak_memory() < before * 2 + 0.4
+    assert 0 <= memory.peak_memory(children=True)
