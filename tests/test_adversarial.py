@@ -131,7 +131,7 @@ def test_the_slope_of_a_linear_discriminator_is_its_directions_squared_length_on
     discriminator = linear_discriminator(direction, 0.3)
     model = GenerativeAdversarialNetwork(build().generator, discriminator)
     images = random_images(20_000)
-    said = opinions(model, images, images[::-1], training=False)
+    said = opinions(model, *map(ops.convert_to_tensor, (images, images[::-1].copy())), training=False)
     slope = ops.convert_to_numpy(said["slope"])[:, 0] / np.square(direction).sum()
     assert slope.mean() == pytest.approx(1, abs=0.05)  # five standard errors
     assert scipy.stats.kstest(slope, scipy.stats.chi2(1).cdf).pvalue > 1e-3  # a squared normal number
