@@ -10,6 +10,7 @@ from skimage.measure import block_reduce
 
 from autoencoder_utils import corruption
 from autoencoder_utils.corruption import (
+    CRISP,
     binarise,
     blur,
     downsample,
@@ -18,6 +19,7 @@ from autoencoder_utils.corruption import (
     random_affine,
     salt_and_pepper,
 )
+from autoencoder_utils.data import load_images
 
 SHAPES = st.tuples(st.integers(1, 3), st.integers(4, 9), st.integers(4, 9), st.sampled_from([1, 3]))
 IMAGES = SHAPES.flatmap(lambda shape: hnp.arrays("float32", shape, elements=st.floats(0, 1, width=32)))
@@ -175,6 +177,21 @@ def test_deformation_keeps_the_form_and_its_input(images, seed):
     np.testing.assert_allclose(random_affine(images, seed, 0, 0, 0, 0), images, atol=1e-6)
 
 
+def entropy(images):
+    """Nats an image, of pixels that are white with the probability that they say."""
+    shares = np.stack([images, 1 - images]).clip(1e-7, 1)
+    return -(shares * np.log(shares)).sum() / len(images)
+
+
+def test_contrast_gives_digits_back_the_entropy_that_interpolation_added():
+    images = load_images("digits").train.images[:1000]
+    own, soft, crisp = (entropy(each) for each in (images, random_affine(images, 0, 10, 0.15, 0.1, 1), random_affine(
+        images, 0, 10, 0.15, 0.1, 1, contrast=CRISP)))
+    assert soft > 1.5 * own and crisp == pytest.approx(own, rel=0.03)
+    still = random_affine(images, 0, 0, 0, 0, 0, contrast=CRISP)
+    np.testing.assert_allclose(still, (0.5 + CRISP * (images - 0.5)).clip(0, 1), atol=1e-5)
+
+
 def test_interpolation_is_scipys():
     rng = np.random.default_rng(0)
     images = rng.random((3, 7, 9, 2), "float32")
@@ -232,6 +249,7 @@ def test_shear_moves_rows_sideways_in_proportion_to_their_distance():
 
 
 @pytest.mark.parametrize(("function", "arguments", "message"), [
+    (random_affine, (0, 0, 0, 0, 0, 0.0), "`contrast` must be above 0. Received: contrast=0.0"),
     (gaussian_noise, (-0.1, 0), "`sigma` must be at least 0. Received: sigma=-0.1"),
     (salt_and_pepper, (-0.1, 0), r"`share` must lie in \[0, 1\]. Received: share=-0.1"),
     (salt_and_pepper, (1.1, 0), r"`share` must lie in \[0, 1\]. Received: share=1.1"),
