@@ -119,6 +119,21 @@ def check_images(images, shape=None, name="images"):
     return images.astype("float32", copy=False)
 
 
+def check_labels(labels, count, num_classes):
+    """Checks that `labels` are classes, one for each of `count` images, and returns them as int32 (count,).
+
+    Raises:
+        ValueError: another number of labels, labels that are no whole numbers from 0 to num_classes - 1.
+    """
+    labels = np.asarray(labels)
+    whole = np.issubdtype(labels.dtype, np.integer)
+    if labels.shape != (count,) or not whole or count == 0 or labels.min() < 0 or labels.max() >= num_classes:
+        raise ValueError(f"Expected {count} labels, whole numbers from 0 to {num_classes - 1}. Received: "
+                         f"{labels.dtype} array of shape {labels.shape}" + (f" with values from {labels.min()} to "
+                         f"{labels.max()}" if labels.size and whole else ""))
+    return labels.astype("int32")
+
+
 def split_images(images, labels=None, name="images", class_names=None):
     """Splits images 70 : 10 : 20 into training, validation and test parts: shuffled, stratified, always the same.
 

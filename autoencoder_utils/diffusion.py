@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from autoencoder_utils.data import check_labels
 from autoencoder_utils.training import JIT
-from autoencoder_utils.variational import check_labels
 
 WAVES = 4  # of each angle's sine and cosine: what the network is told about how noisy its input is
 LABEL_DROPOUT = 0.1  # share of the labels that training hides, so that one network learns to do without as well

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from autoencoder_utils.autoencoders import BATCH, Autoencoder
-from autoencoder_utils.data import check_images
+from autoencoder_utils.data import check_images, check_labels
 from autoencoder_utils.losses import gaussian_kl, gaussian_loss
 
 UNIFORM_VARIANCE = 1 / 12  # of a pixel that is anything in [0, 1]: where a learned variance starts
@@ -97,7 +97,7 @@ class VariationalAutoencoder(Autoencoder):
         """
         return self.decode(np.random.default_rng(seed).standard_normal((count, self.latent_dim), dtype="float32"))
 
-    def log_weights(self, images, samples, seed, batch_size=10 * BATCH):
+    def log_weights(self, images, samples, seed, batch_size=10 * BATCH, prior=None):
         """Logarithms of importance weights, p(x, z) / q(z | x) for codes z drawn from the encoder's Gaussian q.
 
         Their mean is the evidence lower bound (whatever beta is), and `metrics.importance_bound` makes tighter bounds
@@ -108,6 +108,8 @@ class VariationalAutoencoder(Autoencoder):
             samples: Codes an image, at least 1.
             seed: Of the codes; the same on every backend.
             batch_size: Codes that are decoded at a time.
+            prior: A density over codes with `log_prob`, such as `priors.MixturePrior`, fitted to codes that the encoder
+                drew: one that is learned after the model. None for the standard normal.
 
         Returns:
             float64 (n, samples), in nats.
@@ -118,19 +120,30 @@ class VariationalAutoencoder(Autoencoder):
         images = check_images(images, self.image_shape)
         if samples < 1:
             raise ValueError(f"`samples` must be at least 1. Received: samples={samples}")
-        z_mean, z_log_var = np.split(super().encode(images), 2, axis=1)  # (n, latent_dim) each
+        z_mean, z_log_var = self._moments(images)
+        constant = 0.5 * self.latent_dim * np.log(2 * np.pi)
         rng, pairs, results = np.random.default_rng(seed), np.repeat(np.arange(len(images)), samples), []
         for rows in np.split(pairs, range(batch_size, len(pairs), batch_size)):  # which image each next code is for
             epsilon = rng.standard_normal((len(rows), self.latent_dim), dtype="float32")
             z = z_mean[rows] + np.exp(0.5 * z_log_var[rows]) * epsilon
             nats = self.reconstruction_nats(images[rows], self.decoder(z, training=False))  # -log p(x | z)
-            prior_over_posterior = 0.5 * np.sum(epsilon**2 + z_log_var[rows] - z**2, axis=1)  # log p(z) - log q(z | x)
-            results.append(prior_over_posterior - ops.convert_to_numpy(nats))
+            log_posterior = -0.5 * np.sum(epsilon**2 + z_log_var[rows], axis=1) - constant  # log q(z | x)
+            log_prior = -0.5 * np.sum(z**2, axis=1) - constant if prior is None else prior.log_prob(z)
+            results.append(log_prior - log_posterior - ops.convert_to_numpy(nats))
         return np.concatenate(results).reshape(len(images), samples).astype("float64")
+
+    def draw_codes(self, images, seed):
+        """One code for each of the images, drawn from the encoder's Gaussian: float32 (n, latent_dim)."""
+        z_mean, z_log_var = self._moments(images)
+        epsilon = np.random.default_rng(seed).standard_normal(z_mean.shape, dtype="float32")
+        return z_mean + np.exp(0.5 * z_log_var) * epsilon
 
     def get_config(self):
         """Everything that `keras.models.load_model` needs."""
         return super().get_config() | {"beta": self.beta, "seed": self.seed, "decoder_variance": self.decoder_variance}
+
+    def _moments(self, images):
+        return np.split(super().encode(images), 2, axis=1)  # z_mean and z_log_var, (n, latent_dim) each
 
     def _draw(self, z_mean, z_log_var):
         epsilon = keras.random.normal(ops.shape(z_mean), seed=self.noise)
@@ -208,9 +221,13 @@ class ConditionalVariationalAutoencoder(VariationalAutoencoder):
         labels = check_labels(rng.integers(classes, size=count) if labels is None else labels, count, classes)
         return self.decode(np.concatenate([z, np.eye(classes)[labels]], axis=1))
 
-    def log_weights(self, images, samples, seed, batch_size=10 * BATCH):
+    def log_weights(self, images, samples, seed, batch_size=10 * BATCH, prior=None):
         """Not offered: the bound is on the likelihood of an image given its label, which this method is not told."""
         raise NotImplementedError("A conditional model has no `log_weights`.")
+
+    def draw_codes(self, images, seed):
+        """Not offered either."""
+        raise NotImplementedError("A conditional model has no `draw_codes`.")
 
     def _inputs(self, images, labels):
         images = check_images(images, self.image_shape)
@@ -222,21 +239,6 @@ class ConditionalVariationalAutoencoder(VariationalAutoencoder):
         if len(moments) != 2 or moments[-1] % 2 or self.num_classes < 1:
             raise ValueError("The encoder must put out z_mean and z_log_var, and the decoder take z and a number for "
                              f"each class. Received: encoder output {moments}, decoder input {code}")
-
-
-def check_labels(labels, count, num_classes):
-    """Checks that `labels` are classes, one for each of `count` images, and returns them as int32 (count,).
-
-    Raises:
-        ValueError: another number of labels, labels that are no whole numbers from 0 to num_classes - 1.
-    """
-    labels = np.asarray(labels)
-    whole = np.issubdtype(labels.dtype, np.integer)
-    if labels.shape != (count,) or not whole or count == 0 or labels.min() < 0 or labels.max() >= num_classes:
-        raise ValueError(f"Expected {count} labels, whole numbers from 0 to {num_classes - 1}. Received: "
-                         f"{labels.dtype} array of shape {labels.shape}" + (f" with values from {labels.min()} to "
-                         f"{labels.max()}" if labels.size and whole else ""))
-    return labels.astype("int32")
 
 
 def _check_variance(decoder_variance, reconstruction_loss):

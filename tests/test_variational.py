@@ -11,6 +11,7 @@ from scipy.special import expit
 from autoencoder_utils import architectures, metrics
 from autoencoder_utils.corruption import downsample
 from autoencoder_utils.data import load_images
+from autoencoder_utils.priors import MixturePrior
 from autoencoder_utils.training import JIT, SINGLE_STEPS, Batches, warmup_cosine
 from autoencoder_utils.variational import ConditionalVariationalAutoencoder, VariationalAutoencoder
 
@@ -220,6 +221,28 @@ def test_weights_are_the_ratio_of_densities(loss):
     np.testing.assert_allclose(model.log_weights(images, 2, seed=7), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_fitted_prior_takes_the_place_of_the_standard_normal():
+    model, images = build(), random_images(300)
+    codes = model.draw_codes(images, 0)
+    prior = MixturePrior(LATENT, 1).fit(codes)
+    theirs = scipy.stats.multivariate_normal(codes.mean(0), np.cov(codes.T, bias=True))
+    mean, log_var = np.split(keras.ops.convert_to_numpy(model.encoder(images[:3])).astype("float64"), 2, axis=1)
+    epsilon = np.random.default_rng(7).standard_normal((6, LATENT), dtype="float32").reshape(3, 2, LATENT)
+    z = mean[:, None] + np.exp(log_var / 2)[:, None] * epsilon
+    gain = model.log_weights(images[:3], 2, 7, prior=prior) - model.log_weights(images[:3], 2, 7)
+    np.testing.assert_allclose(gain, theirs.logpdf(z) - scipy.stats.norm.logpdf(z).sum(2), rtol=1e-2, atol=1e-2)
+
+
+def test_drawn_codes_have_the_encoders_mean_and_variance():
+    model, image = build(), random_images(1)
+    mean, log_var = np.split(keras.ops.convert_to_numpy(model.encoder(image)).astype("float64")[0], 2)
+    codes, deviation = model.draw_codes(np.repeat(image, 4000, axis=0), 5), np.exp(log_var / 2)
+    assert codes.shape == (4000, LATENT) and codes.dtype == "float32"
+    assert (np.abs(codes.mean(0) - mean) < 4 * deviation / np.sqrt(4000)).all()
+    np.testing.assert_allclose(codes.std(0), deviation, rtol=0.06)
+    np.testing.assert_array_equal(codes[:1], model.draw_codes(image, 5))
+
+
 def test_weights_depend_on_their_seed_only():
     model, images = build(), random_images()
     first, again, other = (model.log_weights(images, 30, seed) for seed in (3, 3, 4))
@@ -305,3 +328,5 @@ def test_bad_input_to_a_conditional_model_is_refused():
         build_conditional(classes=0)
     with pytest.raises(NotImplementedError):
         model.log_weights(images, 1, 0)
+    with pytest.raises(NotImplementedError):
+        model.draw_codes(images, 0)
