@@ -30,7 +30,7 @@ from budget import train_for
 from autoencoder_utils import architectures, plotting
 from autoencoder_utils.adversarial import AdversarialVariationalAutoencoder, GenerativeAdversarialNetwork
 from autoencoder_utils.autoencoders import Autoencoder
-from autoencoder_utils.corruption import random_affine
+from autoencoder_utils.corruption import CRISP, random_affine
 from autoencoder_utils.data import load_images
 from autoencoder_utils.diffusion import CodeDiffusion, residual_denoiser
 from autoencoder_utils.judge import Judge
@@ -50,12 +50,12 @@ SAMPLING = {"diffusion": {"guidance": 1.3}}  # options of `sample`
 
 def gentle(images, seed):
     """Variations of the images that autoencoders are trained on."""
-    return random_affine(images, seed, rotation=10, shear=0.15, scale=0.1, shift=1)
+    return random_affine(images, seed, rotation=10, shear=0.15, scale=0.1, shift=1, contrast=CRISP)
 
 
 def slight(images, seed):
     """Smaller ones, for what learns how images are distributed."""
-    return random_affine(images, seed, rotation=5, shear=0.08, scale=0.06, shift=0.5)
+    return random_affine(images, seed, rotation=5, shear=0.08, scale=0.06, shift=0.5, contrast=CRISP)
 
 
 def batches(images, seed, vary=gentle, size=64):
