@@ -158,10 +158,10 @@ def compression(data, seconds, seed):
     pca = PCA(128, random_state=0).fit(flat(known))
     linear = MixtureCoder(pca.transform(flat(known)), 2, seed)
     ours, theirs = [], []
-    for step, weight in ((0.8, 25.0), (1.0, 16.0), (1.4, 8.0), (2.0, 6.0)):
+    for step, weight in ((0.8, 25.0), (1.0, 16.0), (1.4, 8.0), (2.0, 6.0), (2.6, 4.0)):
         codes = refine_codes(codec, coder, test, step, weight, iterations=60, rate=0.2, seed=seed)
         ours.append(_through(coder, codes, step, lambda codes: codec.decode(codes), test))
-    for step in (0.25, 0.35, 0.7, 1.4):
+    for step in (0.1, 0.25, 0.35, 0.7, 1.4):
         theirs.append(_through(linear, pca.transform(flat(test)), step, lambda codes: pca.inverse_transform(codes).clip(
             0, 1).reshape(test.shape), test))
     jpeg = [_jpeg(test, quality) for quality in (3, 5, 8, 12, 20, 30)]
