@@ -206,17 +206,28 @@ def test_the_mean_weight_is_the_evidence_lower_bound_of_evaluate():
     assert abs(weights.mean() - np.mean(draws)) < 4 * error
 
 
+def moments(model, images):
+    """Mean and standard deviation of the encoder's Gaussians, float64 (images, 1, latent_dim)."""
+    mean, log_var = np.split(keras.ops.convert_to_numpy(model.encoder(images)).astype("float64")[:, None], 2, axis=2)
+    return mean, np.exp(log_var / 2)
+
+
+def draws_by_hand(model, images):
+    """The same, and the codes that `log_weights(images, 2, seed=7)` draws, (images, 2, latent_dim)."""
+    mean, deviation = moments(model, images)
+    epsilon = np.random.default_rng(7).standard_normal((2 * len(images), LATENT), dtype="float32")
+    return mean, deviation, mean + deviation * epsilon.reshape(len(images), 2, LATENT)
+
+
 @pytest.mark.parametrize("loss", ["bernoulli", "gaussian", "laplace"])
 def test_weights_are_the_ratio_of_densities(loss):
     model, images = build(reconstruction_loss=loss), random_images(3)
-    mean, log_var = np.split(keras.ops.convert_to_numpy(model.encoder(images)).astype("float64"), 2, axis=1)
-    epsilon = np.random.default_rng(7).standard_normal((6, LATENT), dtype="float32").reshape(3, 2, LATENT)
-    z = mean[:, None] + np.exp(log_var / 2)[:, None] * epsilon  # (images, samples, latent_dim)
+    mean, deviation, z = draws_by_hand(model, images)
     p = expit(keras.ops.convert_to_numpy(model.decoder(z.reshape(6, LATENT).astype("float32")))).astype("float64")
     p, x = p.reshape(3, 2, -1), images.reshape(3, 1, -1).astype("float64")
     likelihood = {"bernoulli": x * np.log(p) + (1 - x) * np.log(1 - p), "gaussian": scipy.stats.norm.logpdf(x, p),
                   "laplace": scipy.stats.laplace.logpdf(x, p)}[loss].sum(2)
-    q = scipy.stats.norm.logpdf(z, mean[:, None], np.exp(log_var / 2)[:, None]).sum(2)
+    q = scipy.stats.norm.logpdf(z, mean, deviation).sum(2)
     expected = likelihood + scipy.stats.norm.logpdf(z).sum(2) - q
     np.testing.assert_allclose(model.log_weights(images, 2, seed=7), expected, rtol=1e-4, atol=1e-4)
 
@@ -226,17 +237,15 @@ def test_a_fitted_prior_takes_the_place_of_the_standard_normal():
     codes = model.draw_codes(images, 0)
     prior = MixturePrior(LATENT, 1).fit(codes)
     theirs = scipy.stats.multivariate_normal(codes.mean(0), np.cov(codes.T, bias=True))
-    mean, log_var = np.split(keras.ops.convert_to_numpy(model.encoder(images[:3])).astype("float64"), 2, axis=1)
-    epsilon = np.random.default_rng(7).standard_normal((6, LATENT), dtype="float32").reshape(3, 2, LATENT)
-    z = mean[:, None] + np.exp(log_var / 2)[:, None] * epsilon
+    *_, z = draws_by_hand(model, images[:3])
     gain = model.log_weights(images[:3], 2, 7, prior=prior) - model.log_weights(images[:3], 2, 7)
     np.testing.assert_allclose(gain, theirs.logpdf(z) - scipy.stats.norm.logpdf(z).sum(2), rtol=1e-2, atol=1e-2)
 
 
 def test_drawn_codes_have_the_encoders_mean_and_variance():
     model, image = build(), random_images(1)
-    mean, log_var = np.split(keras.ops.convert_to_numpy(model.encoder(image)).astype("float64")[0], 2)
-    codes, deviation = model.draw_codes(np.repeat(image, 4000, axis=0), 5), np.exp(log_var / 2)
+    mean, deviation = (values[0, 0] for values in moments(model, image))
+    codes = model.draw_codes(np.repeat(image, 4000, axis=0), 5)
     assert codes.shape == (4000, LATENT) and codes.dtype == "float32"
     assert (np.abs(codes.mean(0) - mean) < 4 * deviation / np.sqrt(4000)).all()
     np.testing.assert_allclose(codes.std(0), deviation, rtol=0.06)
