@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 from keras import layers, ops
-from scipy.linalg import solve_triangular
 from scipy.special import log_softmax, logsumexp
 from sklearn.mixture import GaussianMixture
 
@@ -56,12 +55,15 @@ class MixturePrior(keras.Model):
     def log_prob(self, codes):
         """Logarithm of the density at each code, (n, latent_dim): float64 (n,), in nats."""
         codes, (shares, means, factors) = self._check(codes), self._fitted()
-        terms = []  # for each component log(share) + log N(code)
-        for share, mean, factor in zip(shares, means, factors):
-            standard = solve_triangular(factor, (codes - mean).T, lower=True)  # (latent_dim, n)
-            squares = np.sum(standard**2, axis=0) + self.latent_dim * np.log(2 * np.pi)
-            terms.append(np.log(share) - np.log(np.diag(factor)).sum() - 0.5 * squares)
-        return logsumexp(terms, axis=0)
+        whiten = np.linalg.inv(factors)  # (components, latent_dim, latent_dim): codes of each to standard normal ones
+        centres = np.einsum("kij,kj->ki", whiten, means)
+        scales = np.log(np.einsum("kii->ki", whiten)).sum(axis=1) - 0.5 * self.latent_dim * np.log(2 * np.pi)
+
+        def some(codes, training):
+            standard = np.tensordot(codes, whiten, (1, 2)) - centres  # (n, components, latent_dim)
+            return logsumexp(np.log(shares) + scales - 0.5 * np.sum(standard**2, axis=2), axis=1)
+
+        return in_batches(some, codes, BATCH)
 
     def sample(self, count, seed):
         """Draws codes: float32 (count, latent_dim), the same on every backend."""

@@ -4,6 +4,8 @@ They are what a learned restoration has to beat. Each has one strength, which `b
 images, so that the comparison with a trained network is a fair one.
 """
 
+import itertools
+
 import numpy as np
 from scipy.ndimage import median_filter
 from scipy.special import softmax
@@ -83,11 +85,30 @@ def total_variation(images, weight, iterations=50):
     return restored
 
 
+def cycle_spin(restore, images, shifts):
+    """Restores the images at every shift, down and to the right, shifts the results back, and takes their mean.
+
+    What a method owes to where its grid, or its network's strides, happen to lie averages out: Coifman and Donoho,
+    "Translation-invariant de-noising", 1995. What leaves the image on one side enters on the other.
+
+    Args:
+        restore: Function of images to restored ones of the same shape.
+        images: (batch, height, width, channels).
+        shifts: Whole pixels, such as (-1, 0, 1), which asks `restore` nine times.
+
+    Returns:
+        float32, same shape.
+    """
+    moves = list(itertools.product(shifts, repeat=2))
+    made = (np.roll(restore(np.roll(images, move, (1, 2))), np.negative(move), (1, 2)) for move in moves)
+    return sum(made) / np.float32(len(moves))
+
+
 def wavelet_shrinkage(images, threshold, levels=2):
     """Moves Haar wavelet coefficients towards 0 by `threshold`, averaged over all shifts of the wavelets' grid.
 
-    Donoho, "De-noising by soft-thresholding", IEEE Transactions on Information Theory 41, 1995; the shifts, which
-    remove block edges, are Coifman and Donoho's, "Translation-invariant de-noising", 1995.
+    Donoho, "De-noising by soft-thresholding", IEEE Transactions on Information Theory 41, 1995; `cycle_spin` removes
+    block edges.
 
     Args:
         images: float32 (batch, height, width, channels) in [0, 1]; height and width are multiples of 2 ** levels.
@@ -106,12 +127,7 @@ def wavelet_shrinkage(images, threshold, levels=2):
                          f"Received: levels={levels}")
     if threshold < 0:
         raise ValueError(f"`threshold` must be at least 0. Received: threshold={threshold}")
-    total = np.zeros_like(images)
-    for down in range(block):
-        for right in range(block):
-            shifted = _shrink(np.roll(images, (down, right), (1, 2)), np.float32(threshold), levels)
-            total += np.roll(shifted, (-down, -right), (1, 2))
-    return (total / block**2).clip(0, 1)
+    return cycle_spin(lambda shifted: _shrink(shifted, np.float32(threshold), levels), images, range(block)).clip(0, 1)
 
 
 def _shrink(images, threshold, levels):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.stats import norm
+from skimage.restoration import cycle_spin as their_cycle_spin
 from skimage.restoration import denoise_tv_chambolle
 from sklearn.linear_model import Ridge
 
@@ -13,6 +14,7 @@ from autoencoder_utils.restoration import (
     CLASSICAL_DENOISERS,
     LinearEstimator,
     best_strength,
+    cycle_spin,
     kernel_posterior_mean,
     total_variation,
     wavelet_shrinkage,
@@ -93,6 +95,15 @@ def test_wavelet_shrinkage_at_its_limits():
     np.testing.assert_allclose(wavelet_shrinkage(images, 0.0, levels=3), images, atol=1e-6)
     flat = wavelet_shrinkage(images, 100.0, levels=3)  # nothing is left but each channel's mean
     np.testing.assert_allclose(flat, np.broadcast_to(images.mean(axis=(1, 2), keepdims=True), flat.shape), atol=1e-6)
+
+
+def test_cycle_spin_equals_scikit_image():
+    images, fixed = np.random.default_rng(0).random((2, 2, 6, 8, 3), "float32")  # a grid that does not move along
+    ours = cycle_spin(lambda shifted: shifted * fixed, images, range(3))
+    theirs = their_cycle_spin(images, lambda shifted: shifted * fixed, (0, 2, 2, 0))
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    both_ways = cycle_spin(lambda shifted: shifted * fixed, np.roll(images, (1, 1), (1, 2)), (-1, 0, 1))
+    np.testing.assert_allclose(np.roll(both_ways, (-1, -1), (1, 2)), theirs, atol=1e-6)
 
 
 def test_linear_estimator_equals_ridge_regression():
