@@ -100,24 +100,25 @@ def table(results):
     """The table as Markdown, and what it was made of."""
     from rows import ROWS
 
-    lines = ["| | published | " + " | ".join(f"{title}: baseline | ours" for title in COLUMNS.values()) + " |",
-             "|---|---|" + "---|---|" * len(COLUMNS)]
+    columns = {data: title for data, title in COLUMNS.items() if results.get(data)}
+    lines = ["| | published | " + " | ".join(f"{title}: baseline | ours" for title in columns.values()) + " |",
+             "|---|---|" + "---|---|" * len(columns)]
     for name, row in ROWS.items():
-        if row.lines and any(name in results.get(data, {}) for data in COLUMNS):
-            lines.append(f"| **{row.title}** |" + " |" * (1 + 2 * len(COLUMNS)))
+        if row.lines and any(name in results[data] for data in columns):
+            lines.append(f"| **{row.title}** |" + " |" * (1 + 2 * len(columns)))
         for line in row.lines:
             cells = []
-            for data in COLUMNS:
-                runs = results.get(data, {}).get(name, {})
+            for data in columns:
+                runs = results[data].get(name, {})
                 baselines = {title: median_and_range(runs, key, line.form) for title, key in line.baselines.items()}
                 ours = median_and_range(runs, line.ours, line.form)
                 cells += ["; ".join(f"{title} {text.split(' (')[0]}" for title, text in baselines.items() if text),
                           f"**{ours.split(' (')[0]}**{ours[len(ours.split(' (')[0]):]}" if ours else ""]
             if any(cells):
                 lines.append(f"| {line.measure} | {line.published} | " + " | ".join(cells) + " |")
-    counts = {data: {len(runs) for name, runs in results.get(data, {}).items() if ROWS[name].lines} for data in COLUMNS}
-    seeds = "; ".join(f"{COLUMNS[data]}: {min(count)} to {max(count)} seeds" if len(count) > 1 else
-                      f"{COLUMNS[data]}: {max(count)} seed{'s' * (max(count) > 1)}" for data, count in counts.items()
+    counts = {data: {len(runs) for name, runs in results[data].items() if ROWS[name].lines} for data in columns}
+    seeds = "; ".join(f"{columns[data]}: {min(count)} to {max(count)} seeds" if len(count) > 1 else
+                      f"{columns[data]}: {max(count)} seed{'s' * (max(count) > 1)}" for data, count in counts.items()
                       if count)
     return "\n".join(lines) + f"\n\nMedian, and range over the seeds in brackets. {seeds}.\n"
 
