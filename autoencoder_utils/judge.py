@@ -68,14 +68,15 @@ class Judge:
         """What there is to say about samples, float32 (n, height, width, channels) in [0, 1], as a dictionary:
 
         - frechet_distance to the test images, the floor, and their ratio,
-        - precision and recall against the test images, of as many samples as there are test images,
+        - precision and recall against the test images, of as many samples as test images: all of the fewer ones,
         - memorised_share, to be compared with that of test images, which is 0.05,
         - class_entropy of the samples' labels, in nats; that of equally frequent classes is log(classes).
         """
         features = self.features(samples)
         distance = frechet_distance(features, self._test_features)
-        spread = np.linspace(0, len(samples) - 1, min(len(samples), len(self.test))).astype(int)
-        precision, recall = precision_and_recall(self._test_features, features[spread])
+        count = min(len(samples), len(self.test))
+        few = (points[np.linspace(0, len(points) - 1, count).astype(int)] for points in (self._test_features, features))
+        precision, recall = precision_and_recall(*few)
         shares = np.unique_counts(self.classify(samples)).counts / len(samples)
         return {"frechet_distance": distance, "floor": self.floor, "ratio": distance / self.floor,
                 "precision": precision, "recall": recall,
@@ -201,7 +202,9 @@ def memorised_share(samples, train_images, test_images, close=CLOSE):
 
 def _radii(points, neighbours):
     """Distance of each point to its `neighbours`-th nearest fellow, (n,); the nearest of all is the point itself."""
-    return np.partition(cdist(points, points), neighbours, axis=1)[:, neighbours]
+    distances = cdist(points, points)
+    distances.partition(neighbours, axis=1)  # in place: there are n * n of them
+    return distances[:, neighbours]
 
 
 def _check_features(features, others, least):

@@ -60,8 +60,9 @@ class MixturePrior(keras.Model):
         scales = np.log(np.einsum("kii->ki", whiten)).sum(axis=1) - 0.5 * self.latent_dim * np.log(2 * np.pi)
 
         def some(codes, training):
-            standard = np.tensordot(codes, whiten, (1, 2)) - centres  # (n, components, latent_dim)
-            return logsumexp(np.log(shares) + scales - 0.5 * np.sum(standard**2, axis=2), axis=1)
+            standard = np.tensordot(codes, whiten, (1, 2))  # (n, components, latent_dim)
+            standard -= centres  # in place, which takes half of the time
+            return logsumexp(np.log(shares) + scales - 0.5 * np.einsum("nki,nki->nk", standard, standard), axis=1)
 
         return in_batches(some, codes, BATCH)
 

@@ -193,7 +193,7 @@ class LinearEstimator:
         self.image_shape, self.spoilt_shape = images.shape[1:], spoilt.shape[1:]
         seen, truth = (array.reshape(len(array), -1) for array in (spoilt, images))
         self.seen_mean, self.mean = seen.mean(axis=0, dtype="float64"), truth.mean(axis=0, dtype="float64")
-        gram = (seen.T @ seen) / len(seen) - np.outer(self.seen_mean, self.seen_mean)  # C_yy, in float64
+        gram = (seen.T @ seen) / len(seen) - np.outer(self.seen_mean, self.seen_mean)  # C_yy
         cross = (seen.T @ truth) / len(seen) - np.outer(self.seen_mean, self.mean)  # C_yx
         self.matrix = np.linalg.solve(gram + ridge * np.eye(len(gram)), cross)
 

@@ -105,11 +105,15 @@ class Scanner:
         Returns:
             float32 (batch, side, side, 1) in [0, 1].
         """
-        images = total_variation(self.filtered_back_projection(sinograms), weight).clip(0, 1)
-        for _ in range(rounds - 1):
-            missing = self.filtered_back_projection(sinograms - self.project(images))
-            images = total_variation(images + missing, weight, iterations=20).clip(0, 1)
-        return images
+        results = []
+        for start in range(0, len(sinograms), CHUNK):
+            some = sinograms[start : start + CHUNK]
+            images = total_variation(self.filtered_back_projection(some), weight).clip(0, 1)
+            for _ in range(rounds - 1):
+                missing = self.filtered_back_projection(some - self.project(images))
+                images = total_variation(images + missing, weight, iterations=20).clip(0, 1)
+            results.append(images)
+        return np.concatenate(results)
 
     def _check(self, arrays, shape):
         if arrays.ndim != 4 or arrays.shape[1:] != shape:
