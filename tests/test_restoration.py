@@ -97,6 +97,7 @@ def test_wavelet_shrinkage_at_its_limits():
     np.testing.assert_allclose(flat, np.broadcast_to(images.mean(axis=(1, 2), keepdims=True), flat.shape), atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:The optional dask dependency")
 def test_cycle_spin_equals_scikit_image():
     images, fixed = np.random.default_rng(0).random((2, 2, 6, 8, 3), "float32")  # a grid that does not move along
     ours = cycle_spin(lambda shifted: shifted * fixed, images, range(3))
