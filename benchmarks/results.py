@@ -141,7 +141,9 @@ def draw(results):
                   for label, key in (("PCA", "pca"), ("autoencoder", "ours"))}
         places = dict.fromkeys(curves, sizes)
         figure = plotting.curves(curves, "numbers in the code", "test squared error a pixel", places)
-        figure.axes[0].set(xscale="log", yscale="log", xticks=sizes, xticklabels=sizes)
+        errors = (0.004, 0.008, 0.016, 0.032, 0.064)
+        figure.axes[0].set(xscale="log", yscale="log", xticks=sizes, xticklabels=sizes, yticks=errors,
+                           yticklabels=errors)
         figure.axes[0].minorticks_off()
         figure.savefig(ROOT / ".github" / "sizes.png", dpi=100)
     if "race" in runs:

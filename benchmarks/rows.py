@@ -183,7 +183,8 @@ def compression(data, seconds, seed):
     for step in (0.1, 0.25, 0.35, 0.7, 1.4):
         theirs["pca"].append(_through(linear, pca.transform(flat(test)), step, lambda codes: pca.inverse_transform(
             codes).clip(0, 1).reshape(test.shape), test))
-    theirs |= {kind: [_sheet(test, kind, quality) for quality in (1, 3, 5, 8, 12, 20, 30)] for kind in ("jpeg", "webp")}
+    theirs |= {kind: [_sheet(test, kind, quality) for quality in (0, 1, 3, 5, 8, 12, 20, 30)]
+               for kind in ("jpeg", "webp")}
     return {f"{name} bits at {level} dB": bits_at(points, level) for level in (22, 24)
             for name, points in {"ours": ours, **theirs}.items()}
 
@@ -380,7 +381,8 @@ ROWS = {
         Line("nats, one sample", "ours nats", {}, "147.0, on images of its training (Keras's example)", "{:.4g}"),)),
     "generation": Row("new digits", generation, (
         Line("Fréchet distance, floors: diffusion over codes", "diffusion ratio",
-             {"one Gaussian": "gaussian ratio", "forty": "mixture ratio", "four for each digit": "labels ratio"}),
+             {"one Gaussian": "gaussian ratio", "mixture of forty": "mixture ratio",
+              "mixtures of four for each digit": "labels ratio"}),
         Line("the same, as a share of the mixture of forty's", "diffusion / mixture", {}))),
     "denoising": Row("denoising, clipped Gaussian noise of 0.5", denoising, (
         Line("PSNR, dB", "ours psnr", {"linear": "linear psnr", "kernel": "kernel psnr"}),)),
@@ -394,9 +396,9 @@ ROWS = {
         Line("AUROC, %, mean of ten", "ours auroc", {"PCA's error": "pca auroc"}, "94.8, Deep SVDD (Ruff et al. 2018)",
              "{:.1f}"),)),
     "probe": Row("what a code of 64 numbers tells without labels", probe, (
-        Line("linear probe, % right", "ours probe", {"PCA, 64": "pca probe", "pixels": "pixels probe"}, form="{:.1f}"),
+        Line("linear probe, % right", "ours probe", {"PCA": "pca probe", "pixels": "pixels probe"}, form="{:.1f}"),
         Line("five nearest neighbours, % right", "ours neighbours",
-             {"PCA, 64": "pca neighbours", "pixels": "pixels neighbours"}, form="{:.1f}"))),
+             {"PCA": "pca neighbours", "pixels": "pixels neighbours"}, form="{:.1f}"))),
     "tomography": Row("tomography, 30 directions; 500 phantoms in 3 minutes, 1,500 in 15", phantoms, (
         Line("PSNR, dB", "ours psnr", {"back-projection": "back-projection psnr", "total variation":
                                        "total variation psnr"}, form="{:.1f}"),)),
