@@ -76,7 +76,7 @@ class Workshop:
         return batches(self.images, self.seed, vary, size)
 
     def codes(self, autoencoder):
-        """Of the training images and slight variations of them, about 30,000, or one variation of each; and labels."""
+        """Codes of the training images and of slight variations, 28,000 or at least one of each, and their labels."""
         count = max(1, 28_000 // len(self.images))
         codes = [autoencoder.encode(slight(self.images, [self.seed, i])) for i in range(count)]
         return np.concatenate([autoencoder.encode(self.images), *codes]), np.tile(self.labels, count + 1)

@@ -171,6 +171,12 @@ def test_the_floor_is_the_distance_from_training_to_test_images(judge, data):
     assert report["class_entropy"] == pytest.approx(np.log(10), abs=0.01)
 
 
+def test_few_samples_meet_as_few_test_images(judge, data):
+    every_third = data.test.images[np.linspace(0, 999, 333).astype(int)]
+    report = judge.report(every_third)
+    assert (report["precision"], report["recall"]) == (1, 1)  # all test images would not all lie near a third of them
+
+
 def test_reports_tell_better_from_worse(judge, data):
     images = data.validation.images
     fresh, turned, blurred, noise = (judge.report(samples) for samples in (

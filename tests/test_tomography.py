@@ -46,6 +46,15 @@ def test_total_variation_is_closer_to_truth_and_measurement_than_filtered_back_p
     assert sparse.min() >= 0 and sparse.max() <= 1
 
 
+def test_total_variation_treats_each_sinogram_alone_however_many_there_are():
+    scanner, images = Scanner(16, 5), random_phantoms(tomography.CHUNK + 3, 16, 0)
+    sinograms = scanner.project(images)
+    together = scanner.total_variation(sinograms, 0.02, rounds=3)
+    alone = [scanner.total_variation(sinograms[i : i + 1], 0.02, rounds=3)[0] for i in (0, len(images) - 1)]
+    assert together.shape == images.shape
+    np.testing.assert_allclose(together[[0, -1]], alone, atol=1e-5)
+
+
 def test_photon_noise_has_poisson_moments():
     sinograms = np.full((1, 200, 500, 1), 20.0)
     noisy = photon_noise(sinograms, 10_000, 0)
