@@ -3,11 +3,12 @@
 import re
 from collections import defaultdict
 
-from autoencoder_utils.memory import peak_memory
+from autoencoder_utils.memory import keep_memory, peak_memory
 
 TOLERANCE = 0.02  # relative; training differs in the 5th digit between processors, and rounding can turn a last digit
 NUMBER = re.compile(r"-?\d+\.\d*(?:e[-+]?\d+)?")
 seconds = defaultdict(float)
+keep_memory()  # as the chapters do
 
 
 def pytest_collection_modifyitems(items):

@@ -1,8 +1,23 @@
-"""Room for the next model: what a kernel holds, and how to have it back."""
+"""What a kernel holds: memory that is kept for the next training step, or given back before the next model."""
 
 import ctypes
 import gc
 import sys
+
+
+def keep_memory():
+    """Lets C's library keep what this process frees, so that the next training step need not fetch it again.
+
+    A step takes and frees dozens of arrays of megabytes. Under glibc each comes from the system and goes back there,
+    and the system blanks its pages every time, which takes up to two thirds of a training. From here on, arrays of up
+    to 32 MB, the most that glibc allows, come from what was freed before. Results stay the same, and a kernel holds
+    0.1 GB more. Does nothing but on Linux.
+    """
+    if sys.platform == "linux":
+        library = ctypes.CDLL(None)
+        library.mallopt(-3, 32 * 2**20)  # M_MMAP_THRESHOLD: larger arrays come from the system and go back there
+        library.mallopt(-2, 64 * 2**20)  # M_TOP_PAD: as large as a thread's whole piece of memory, which then stays
+        library.mallopt(-1, 512 * 2**20)  # M_TRIM_THRESHOLD: what the main thread may keep
 
 
 def make_room():

@@ -5,6 +5,7 @@ import time
 
 import keras
 
+from autoencoder_utils.memory import keep_memory
 from autoencoder_utils.training import JIT, SINGLE_STEPS
 
 RISE, FIRST = 0.05, 0.02  # shares: of the time in which the rate rises, and of the peak that it starts with
@@ -49,6 +50,7 @@ def train_for(seconds, model, data, peak=3e-3, batch_size=None, steps=None, loss
         loss: For models that have none of their own.
         options: Of `keras.optimizers.Adam`, whose `beta_2` is 0.99 here unless given.
     """
+    keep_memory()
     many = 1 if SINGLE_STEPS else steps or (20 if batch_size else 1)
     given = {} if loss is None else {"loss": loss}
     model.compile(keras.optimizers.Adam(peak, **{"beta_2": 0.99} | options), jit_compile=JIT, steps_per_execution=many,

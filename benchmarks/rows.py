@@ -68,7 +68,8 @@ def likelihood(data, seconds, seed):
     """A VAE of binary images, drawn anew from the greys in every epoch, and a mixture of Gaussians as its prior.
 
     The mixture is fitted to codes that the encoder drew of the training images and, of few, their variations, which
-    counts as training. 5,000 importance samples an image; a tenth of them for the standard normal.
+    counts as training. 5,000 importance samples an image; a tenth of them for the standard normal. All of MNIST would
+    take an hour: there all images have 200 samples, and what 5,000 gain is measured on the first thousand.
     """
     def vary(images, seed):
         return corruption.binarise(gentle(images, seed), seed)
@@ -84,12 +85,16 @@ def likelihood(data, seconds, seed):
     print(f"  trained for {time.perf_counter() - begin:.0f} s", flush=True)
     test = corruption.binarise(data.test.images, seed)
 
-    def nats(samples, prior=None):
+    def nats(images, samples, prior=None):
         bounds = [metrics.importance_bound(model.log_weights(some, samples, [seed, i], prior=prior))
-                  for i, some in enumerate(np.array_split(test, len(test) // 200))]
+                  for i, some in enumerate(np.array_split(images, len(images) // 200))]
         return -float(np.mean(np.concatenate(bounds)))
 
-    return {"ours nats": nats(5000, prior), "normal nats": nats(500)}
+    some = test[:1000]
+    ours = nats(some, 5000, prior)
+    if len(test) > len(some):
+        ours += nats(test, 200, prior) - nats(some, 200, prior)
+    return {"ours nats": ours, "normal nats": nats(test, 500)}
 
 
 def plane(data, seconds, seed):

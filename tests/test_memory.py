@@ -28,6 +28,29 @@ def resident():
         return next(int(line.split()[1]) for line in file if line.startswith("VmRSS")) / 1e3
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's settings")
+@pytest.mark.parametrize("call", ["work()", "thread = threading.Thread(target=work); thread.start(); thread.join()"])
+def test_kept_memory_is_not_fetched_again(call):
+    code = f"""
+import resource, threading
+import numpy as np
+from autoencoder_utils.memory import keep_memory
+def work():
+    for _ in range(100):
+        blocks = [np.ones(500_000) for _ in range(3)]  # 4 MB each
+        del blocks
+def fetched():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    {call}
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+without = fetched()
+keep_memory()
+print(without, fetched())"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    without, kept = map(int, process.stdout.split())
+    assert kept < without / 20
+
+
 def test_nothing_holds_a_model_that_was_trained_and_deleted():
     model = trained(16)
     alive = [weakref.ref(model.encoder), weakref.ref(model.optimizer), weakref.ref(model.trainable_variables[0])]
