@@ -125,4 +125,5 @@ def test_nbval_compares_numbers_within_the_tolerance_only():
     assert snap("loss 1.23, 41 images", "loss 1.24, 40 images") == "loss 1.23, 41 images"
     assert snap("gain 1.23", "loss 1.24") == "gain 1.23"
     assert snap("149. nats", "150. nats") == "150. nats"
+    assert snap("58 % of 120 samples", "59 % of 120 samples") == "59 % of 120 samples"
     assert snap("share 0.451", "share 0.477", 0.1) == "share 0.477"
