@@ -249,7 +249,7 @@ def test_drawn_codes_have_the_encoders_mean_and_variance():
     assert codes.shape == (4000, LATENT) and codes.dtype == "float32"
     assert (np.abs(codes.mean(0) - mean) < 4 * deviation / np.sqrt(4000)).all()
     np.testing.assert_allclose(codes.std(0), deviation, rtol=0.06)
-    np.testing.assert_array_equal(codes[:1], model.draw_codes(image, 5))
+    np.testing.assert_allclose(codes[:1], model.draw_codes(image, 5), rtol=1e-5)  # another shape may round otherwise
 
 
 def test_weights_depend_on_their_seed_only():
