@@ -6,7 +6,7 @@ from collections import defaultdict
 from autoencoder_utils.memory import keep_memory, peak_memory
 
 TOLERANCE = 0.02  # relative; training differs in the 5th digit between processors, and rounding can turn a last digit
-SENSITIVE = 0.1  # in cells with that tag, which print what moved by more than that from one processor to another
+SENSITIVE = 0.1  # in cells with that tag: figures that moved by 2 to 6 % from one processor to another
 NUMBER = re.compile(r"-?\d+\.\d*(?:e[-+]?\d+)?|\d+(?= %)")  # decimal numbers, and whole numbers of per cent
 seconds = defaultdict(float)
 keep_memory()  # as the chapters do

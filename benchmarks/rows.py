@@ -90,10 +90,10 @@ def likelihood(data, seconds, seed):
                   for i, some in enumerate(np.array_split(images, len(images) // 200))]
         return -float(np.mean(np.concatenate(bounds)))
 
-    some = test[:1000]
-    ours = nats(some, 5000, prior)
-    if len(test) > len(some):
-        ours += nats(test, 200, prior) - nats(some, 200, prior)
+    first = test[:1000]
+    ours = nats(first, 5000, prior)
+    if len(test) > len(first):
+        ours += nats(test, 200, prior) - nats(first, 200, prior)
     return {"ours nats": ours, "normal nats": nats(test, 500)}
 
 
