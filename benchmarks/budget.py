@@ -6,9 +6,10 @@ import time
 import keras
 
 from autoencoder_utils.memory import keep_memory
-from autoencoder_utils.training import JIT, SINGLE_STEPS
+from autoencoder_utils.training import SINGLE_STEPS
 
 RISE, FIRST = 0.05, 0.02  # shares: of the time in which the rate rises, and of the peak that it starts with
+XLA = not SINGLE_STEPS  # which pays after half a minute where layers are dense (PyTorch has none)
 
 
 class Budget(keras.callbacks.Callback):
@@ -37,8 +38,8 @@ class Budget(keras.callbacks.Callback):
         self.model.stop_training = now >= self.seconds
 
 
-def train_for(seconds, model, data, peak=3e-3, batch_size=None, steps=None, loss=None, **options):
-    """Compiles and trains a model until the seconds are over.
+def train_for(seconds, model, data, peak=3e-3, batch_size=None, steps=None, loss=None, jit=XLA, **options):
+    """Trains a model until the seconds are over; compiles it first, unless it is.
 
     Args:
         seconds: Of training.
@@ -48,12 +49,14 @@ def train_for(seconds, model, data, peak=3e-3, batch_size=None, steps=None, loss
         batch_size: For arrays; batches have their own.
         steps: Steps an execution; None for 20 with arrays and 1 with batches, which come stacked already.
         loss: For models that have none of their own.
+        jit: Whether XLA compiles: `JIT` for models that it makes no faster.
         options: Of `keras.optimizers.Adam`, whose `beta_2` is 0.99 here unless given.
     """
     keep_memory()
-    many = 1 if SINGLE_STEPS else steps or (20 if batch_size else 1)
-    given = {} if loss is None else {"loss": loss}
-    model.compile(keras.optimizers.Adam(peak, **{"beta_2": 0.99} | options), jit_compile=JIT, steps_per_execution=many,
-                  **given)
+    if not model.compiled:
+        many = 1 if SINGLE_STEPS else steps or (20 if batch_size else 1)
+        given = {} if loss is None else {"loss": loss}
+        adam = keras.optimizers.Adam(peak, **{"beta_2": 0.99} | options)
+        model.compile(adam, jit_compile=jit, steps_per_execution=many, **given)
     model.fit(*data, batch_size=batch_size, epochs=100_000, shuffle=batch_size is not None,
               callbacks=[Budget(seconds, peak)], verbose=0)

@@ -37,7 +37,7 @@ from autoencoder_utils.diffusion import CodeDiffusion, residual_denoiser
 from autoencoder_utils.judge import Judge
 from autoencoder_utils.priors import AutoregressivePrior, CodeGenerator, MixturePrior
 from autoencoder_utils.quantized import VectorQuantizedAutoencoder
-from autoencoder_utils.training import Batches
+from autoencoder_utils.training import JIT, Batches
 from autoencoder_utils.variational import VariationalAutoencoder
 
 SAMPLES, SHOWN = 5000, 16
@@ -123,7 +123,7 @@ def diffusion_on_codes(shop):
     model = CodeDiffusion(shop.autoencoder, residual_denoiser(CODE, num_classes=classes), classes, shop.seed)
     codes = shop.codes(shop.autoencoder)
     seconds = shop.seconds / 2 - (time.perf_counter() - begin)
-    train_for(seconds, model, codes, 2e-3, batch_size=256, use_ema=True, ema_momentum=0.998)
+    train_for(seconds, model, codes, 2e-3, batch_size=256, jit=JIT, use_ema=True, ema_momentum=0.998)
     return model
 
 
@@ -140,7 +140,7 @@ def quantized(shop):
     train_for(shop.seconds / 2, autoencoder, shop.batches())
     begin, codes = time.perf_counter(), shop.codes(autoencoder)[:1]
     prior = AutoregressivePrior(12, 64, units=128, temperature=0.85)
-    train_for(shop.seconds / 2 - (time.perf_counter() - begin), prior, codes, 2e-3, batch_size=128)
+    train_for(shop.seconds / 2 - (time.perf_counter() - begin), prior, codes, 2e-3, batch_size=128, jit=JIT)
     return CodeGenerator(autoencoder, prior)
 
 
@@ -153,7 +153,7 @@ def gan(shop):
     """A generative adversarial network."""
     model = GenerativeAdversarialNetwork(architectures.convolutional_decoder(shop.shape, 64, FILTERS),
                                          discriminator(shop), seed=shop.seed)
-    train_for(shop.seconds, model, shop.batches(32, slight), 4e-3, beta_1=0.0, use_ema=True)
+    train_for(shop.seconds, model, shop.batches(32, slight), 4e-3, jit=JIT, beta_1=0.0, use_ema=True)
     return model
 
 
@@ -162,7 +162,7 @@ def vae_gan(shop):
     encoder, _ = shop.halves(16, statistics=2)
     model = AdversarialVariationalAutoencoder(encoder, architectures.convolutional_decoder(shop.shape, 16, FILTERS),
                                               discriminator(shop), adversarial_weight=60.0, seed=shop.seed)
-    train_for(shop.seconds, model, shop.batches(32, slight), 2e-3, beta_1=0.5, use_ema=True)
+    train_for(shop.seconds, model, shop.batches(32, slight), 2e-3, jit=JIT, beta_1=0.5, use_ema=True)
     return model
 
 

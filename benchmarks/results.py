@@ -72,8 +72,9 @@ def run_apart(name, source, seconds, seed):
 
 def run_missing(sources, names, seeds, seconds, keep=True):
     """Runs what the file lacks, the first seed of every row first, and says how long the rest will take."""
+    done = load() if keep else {}
     todo = [(data, name, seed) for data in sources for seed in range(seeds) for name in names
-            if str(seed) not in load().get(data, {}).get(name, {}) and (data == "digits" or name not in PLOTS)]
+            if str(seed) not in done.get(data, {}).get(name, {}) and (data == "digits" or name not in PLOTS)]
     for number, (data, name, seed) in enumerate(todo):
         left = sum(PLOTS.get(name, 1.2) * seconds[data] for data, name, _ in todo[number:])
         print(f"[{number + 1}/{len(todo)}] {data} {name} seed {seed}; about {left / 60:.0f} minutes left", flush=True)
