@@ -5,14 +5,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CHAPTER ?=
 LAB ?=
-NOTEBOOKS = $(shell ls -r notebooks/$(CHAPTER)*.ipynb)  # the long ones first
+NOTEBOOKS = $(sort $(wildcard notebooks/$(CHAPTER)*.ipynb))
 DATA ?= digits
 MNIST ?=
 ROW ?=
 TORCH ?= torch
-# Two processes, each with whole files: one waits, for the browser or between two steps, while the other computes. The
-# order of the tests is that of conftest.py.
-PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Two processes, each with whole files: the browser waits while the models train. The order is that of conftest.py.
+PYTEST = $(BIN)/python -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder
 BACKENDLESS = $(addprefix --ignore=tests/test_,lab.py site.py launch.py notebooks.py house.py)  # no backend matters there
 
 .PHONY: lab test unit test-jax test-notebooks test-notebooks-jax test-torch test-colab test-binder \
@@ -26,13 +25,13 @@ lab: $(READY)  ## open the course in JupyterLab (LAB="--no-browser --port=8890" 
 test: lint unit test-notebooks  ## every test
 
 unit: $(READY)  ## every test but the notebooks' execution
-	$(PYTEST) tests
+	$(PYTEST)
 
 test-jax: $(READY)  ## the unit tests on Keras's JAX backend
-	KERAS_BACKEND=jax $(PYTEST) tests $(BACKENDLESS)
+	KERAS_BACKEND=jax $(PYTEST) $(BACKENDLESS)
 
 test-notebooks: $(READY)  ## execute each notebook and compare with its stored outputs (CHAPTER=04 for one)
-	$(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout=300 $(NOTEBOOKS)
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 $(NOTEBOOKS)
 
 test-notebooks-jax: $(READY)  ## execute each notebook on Keras's JAX backend: other numbers, in the same ranges
 	@# chapter 5 trains on photographs for ten minutes here: XLA is slow with transposed convolutions on a CPU
@@ -40,7 +39,7 @@ test-notebooks-jax: $(READY)  ## execute each notebook on Keras's JAX backend: o
 
 test-torch: $(READY)  ## the unit tests on Keras's PyTorch backend (TORCH=torch==2.13.0 chooses a version)
 	$(BIN)/python -m pip install -q $(TORCH)
-	KERAS_BACKEND=torch $(PYTEST) tests $(BACKENDLESS)
+	KERAS_BACKEND=torch $(PYTEST) $(BACKENDLESS)
 
 notebooks: $(READY)  ## execute each notebook and store its outputs (CHAPTER=04 for one)
 	$(BIN)/python tests/notebook_store.py $(NOTEBOOKS)

@@ -3,14 +3,12 @@
 import re
 from collections import defaultdict
 
-import pytest
-
 from autoencoder_utils.memory import keep_memory, peak_memory
 
 TOLERANCE = 0.02  # relative; training differs in the 5th digit between processors, and rounding can turn a last digit
 SENSITIVE = 0.1  # in cells with that tag: figures that moved by 2 to 6 % from one processor to another
 NUMBER = re.compile(r"-?\d+\.\d*(?:e[-+]?\d+)?|\d+(?= %)")  # decimal numbers, and whole numbers of per cent
-seconds, gigabytes = defaultdict(float), []
+seconds = defaultdict(float)
 keep_memory()  # as the chapters do
 
 
@@ -53,21 +51,9 @@ def pytest_runtest_logreport(report):
         seconds[report.nodeid.split("::")[0]] += report.duration
 
 
-def pytest_sessionfinish(session):
-    """Each process says how large its largest kernel was: to the one that runs them all, if there are several."""
-    getattr(session.config, "workeroutput", {})["gigabytes"] = peak_memory(children=True)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node):
-    """Hears it."""
-    gigabytes.append(getattr(node, "workeroutput", {}).get("gigabytes", 0.0))
-
-
 def pytest_terminal_summary(terminalreporter):
     """Prints what each notebook took, and the memory of the largest kernel."""
     if seconds:
-        for name, duration in sorted(seconds.items()):
+        for name, duration in seconds.items():
             terminalreporter.write_line(f"{name}: {duration / 60:.1f} minutes")
-        largest = max(gigabytes, default=peak_memory(children=True))
-        terminalreporter.write_line(f"largest kernel: {largest:.2f} GB")
+        terminalreporter.write_line(f"largest kernel: {peak_memory(children=True):.2f} GB")
