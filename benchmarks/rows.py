@@ -57,7 +57,7 @@ def code(data, seconds, seed):
     keras.utils.set_random_seed(seed)
     model = Autoencoder(architectures.dense_encoder(data.image_shape, 32, (1024, 512)),
                         architectures.dense_decoder(data.image_shape, 32, (512, 1024)))
-    train_for(seconds, model, batches(train, seed, strong, 128), 4e-3)
+    train_for(seconds, model, batches(train, seed, gentle if len(train) > LARGE else strong, 128), 4e-3)
     ours, pca = model.reconstruct(test), metrics.pca_reconstruction(train, test, 32)
     mean = metrics.mean_image_reconstruction(train, test)
     return {f"{name} {measure.__name__}": measure(test, made) for name, made in
