@@ -32,8 +32,15 @@ class Budget(keras.callbacks.Callback):
         self.model.optimizer.learning_rate = self.peak * fall * max(rise, FIRST)
 
     def on_train_batch_end(self, batch, logs=None):
-        """Stops if the time is over."""
+        """Stops if the time is over.
+
+        Raises:
+            FloatingPointError: a loss is no number any more.
+        """
         now = time.perf_counter() - self.start
+        if not all(map(math.isfinite, logs.values())):
+            raise FloatingPointError(f"After {now:.0f} of {self.seconds:.0f} seconds: {logs}. Try a lower peak than "
+                                     f"{self.peak:.2g}, or `global_clipnorm`.")
         self.compiled = now if self.compiled is None else self.compiled  # the first step compiles
         self.model.stop_training = now >= self.seconds
 

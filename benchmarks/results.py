@@ -13,6 +13,7 @@ END below), if it has them, and the two plots into .github. The rows themselves 
 import argparse
 import contextlib
 import json
+import math
 import os
 import pathlib
 import platform
@@ -53,7 +54,8 @@ def run_one(name, source, seconds, seed):
     start = time.perf_counter()
     figures = ROWS[name].run(load_images(source), seconds, seed)
     print("FIGURES " + json.dumps({
-        "figures": figures, "training_seconds": seconds, "seconds": round(time.perf_counter() - start, 1),
+        "figures": {key: value if math.isfinite(value) else None for key, value in figures.items()},  # as JSON has it
+        "training_seconds": seconds, "seconds": round(time.perf_counter() - start, 1),
         "gigabytes": round(peak_memory(), 2), "backend": keras.backend.backend(), "cores": os.cpu_count(),
         "gigaflops": speed, "machine": platform.machine()}), flush=True)
 
@@ -95,7 +97,8 @@ def run_missing(sources, names, seeds, seconds, keep=True):
         if done is None:
             print(f"    {name} failed: left out; run it again with --rows {name}", flush=True)
             continue
-        print("    " + "  ".join(f"{key} {value:.4g}" for key, value in done["figures"].items()), flush=True)
+        print("    " + "  ".join(f"{key} {'-' if value is None else f'{value:.4g}'}"
+                                 for key, value in done["figures"].items()), flush=True)
         if not keep:
             continue
         results = load()  # anew: another run may have written meanwhile
@@ -106,7 +109,6 @@ def run_missing(sources, names, seeds, seconds, keep=True):
 def median_and_range(runs, key, form):
     """Of one figure over the seeds, as text; empty where there is none."""
     values = [run["figures"][key] for run in runs.values() if run["figures"].get(key) is not None]
-    values = [value for value in values if value == value]
     if not values:
         return ""
     middle, low, high = (form.format(value) for value in (statistics.median(values), min(values), max(values)))

@@ -68,9 +68,9 @@ def test_the_table_has_medians_and_ranges():
 
 
 def test_a_figure_that_could_not_be_read_off_is_no_number_in_the_table():
-    figures = {"ours bits at 22 dB": 76.0, "ours bits at 24 dB": float("nan"), "pca bits at 22 dB": 212.0}
+    figures = {"ours bits at 22 dB": 76.0, "ours bits at 24 dB": None, "pca bits at 22 dB": 212.0}
     text = results.table({"digits": {"compression": {"0": {"figures": figures}}}})
-    assert "**76**" in text and "nan" not in text
+    assert "**76**" in text and "nan" not in text and "None" not in text
 
 
 @pytest.mark.parametrize("name", ["code", "plane"])
@@ -113,3 +113,10 @@ def test_a_budget_ends_on_time_and_the_rate_falls_to_nothing(monkeypatch):
     assert len(rates) == 100  # in the middle of the fourth epoch
     assert max(rates) <= 0.5 and max(rates) > 0.45 and rates[0] < 0.02 and rates[-1] < 1e-3
     assert all(a >= b for a, b in zip(rates[10:], rates[11:]))
+
+
+def test_a_training_whose_loss_is_no_number_ends_at_once_and_says_where():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    x = np.full((8, 2), np.nan, "float32")
+    with pytest.raises(FloatingPointError, match="of 60 seconds.*loss.*nan.* lower peak than 0.5"):
+        budget.train_for(60, model, (x, x[:, :1]), 0.5, batch_size=8, steps=1, loss="mse")
