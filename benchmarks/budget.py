@@ -46,7 +46,7 @@ class Budget(keras.callbacks.Callback):
 
 
 def train_for(seconds, model, data, peak=3e-3, batch_size=None, steps=None, loss=None, jit=XLA, **options):
-    """Trains a model until the seconds are over; compiles it first, unless it is.
+    """Trains a model until the seconds are over; compiles it first, unless it is (`steps` to `options` are idle then).
 
     Args:
         seconds: Of training.

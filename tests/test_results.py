@@ -73,6 +73,13 @@ def test_a_figure_that_could_not_be_read_off_is_no_number_in_the_table():
     assert "**76**" in text and "nan" not in text and "None" not in text
 
 
+def test_a_row_that_runs_apart_brings_its_figures_and_null_for_nan(tmp_path, monkeypatch):
+    script = tmp_path / "row.py"
+    script.write_text("""print('FIGURES {"figures": {"bits": 76.0, "beyond": NaN}}')""")
+    monkeypatch.setattr(results, "__file__", str(script))
+    assert results.run_apart("compression", "digits", 1, 0) == {"figures": {"bits": 76.0, "beyond": None}}
+
+
 @pytest.mark.parametrize("name", ["code", "plane"])
 def test_a_row_gives_the_figures_that_its_lines_name(name):
     from autoencoder_utils.data import load_images
