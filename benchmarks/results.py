@@ -55,7 +55,15 @@ def run_one(name, source, seconds, seed):
     print("FIGURES " + json.dumps({
         "figures": figures, "training_seconds": seconds, "seconds": round(time.perf_counter() - start, 1),
         "gigabytes": round(peak_memory(), 2), "backend": keras.backend.backend(), "cores": os.cpu_count(),
-        "gigaflops": speed, "machine": platform.machine()}), flush=True)
+        "gigaflops": speed, "machine": platform.machine(), "commit": commit()}), flush=True)
+
+
+def commit():
+    """The commit that is checked out, with a plus where files have changed since; empty where there is no git."""
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        return subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=ROOT, check=True, capture_output=True,
+                              text=True).stdout.strip()
+    return ""
 
 
 def gigaflops():
@@ -105,12 +113,12 @@ def run_missing(sources, names, seeds, seconds, keep=True):
 
 
 def median_and_range(runs, key, form):
-    """Of one figure over the seeds, as text; empty where there is none."""
+    """Of one figure over the seeds, as two texts; empty where there is none."""
     values = [run["figures"][key] for run in runs.values() if run["figures"].get(key) is not None]
     if not values:
-        return ""
+        return "", ""
     middle, low, high = (form.format(value) for value in (statistics.median(values), min(values), max(values)))
-    return middle if low == high else f"{middle} ({low} to {high})"
+    return middle, f" ({low} to {high})" if len(values) > 1 else ""
 
 
 def table(results):
@@ -122,22 +130,20 @@ def table(results):
              "|---|---|" + "---|---|" * len(columns)]
     for name, row in ROWS.items():
         if row.lines and any(name in results[data] for data in columns):
-            lines.append(f"| **{row.title}** |" + " |" * (1 + 2 * len(columns)))
+            counts = [len(results[data].get(name, {})) for data in columns]
+            seeds = ["" if not count else "1 seed" if count == 1 else f"{count} seeds" for count in counts]
+            lines.append(f"| **{row.title}** | |" + "".join(f" | {text} |" for text in seeds))
         for line in row.lines:
             cells = []
             for data in columns:
                 runs = results[data].get(name, {})
-                baselines = {title: median_and_range(runs, key, line.form) for title, key in line.baselines.items()}
-                ours = median_and_range(runs, line.ours, line.form)
-                cells += ["; ".join(f"{title} {text.split(' (')[0]}" for title, text in baselines.items() if text),
-                          f"**{ours.split(' (')[0]}**{ours[len(ours.split(' (')[0]):]}" if ours else ""]
+                baselines = {label: median_and_range(runs, key, line.form)[0] for label, key in line.baselines.items()}
+                middle, spread = median_and_range(runs, line.ours, line.form)
+                cells += ["; ".join(f"{label} {text}" for label, text in baselines.items() if text),
+                          f"**{middle}**{spread}" if middle else ""]
             if any(cells):
                 lines.append(f"| {line.measure} | {line.published} | " + " | ".join(cells) + " |")
-    counts = {data: {len(runs) for name, runs in results[data].items() if ROWS[name].lines} for data in columns}
-    seeds = "; ".join(f"{columns[data]}: {min(count)} to {max(count)} seeds" if len(count) > 1 else
-                      f"{columns[data]}: {max(count)} seed{'s' * (max(count) > 1)}" for data, count in counts.items()
-                      if count)
-    return "\n".join(lines) + f"\n\nMedian, and range over the seeds in brackets. {seeds}.\n"
+    return "\n".join(lines) + "\n\nMedian over the seeds, of two their mean, and their range in brackets.\n"
 
 
 def draw(results):
@@ -193,6 +199,8 @@ def main():
     parser.add_argument("--again", action="store_true", help="forget the chosen rows first")
     parser.add_argument("--table", action="store_true", help="only write the table and the plots")
     arguments = parser.parse_args()
+    if arguments.again and (arguments.table or arguments.seconds):
+        parser.error("--again forgets rows that are done: not with --table or --seconds, which put none in their place")
     sources = {data: {"digits": "digits", "mnist": arguments.mnist}[data] for data in arguments.data}
     sources = {data: source for data, source in sources.items() if source}
     if arguments.again:
@@ -205,6 +213,8 @@ def main():
         seconds = {data: arguments.seconds or SECONDS[data] for data in SECONDS}
         with contextlib.suppress(KeyboardInterrupt):
             run_missing(sources, arguments.rows, arguments.seeds, seconds, keep=not arguments.seconds)
+    if arguments.seconds:
+        return  # a trial changes nothing
     text, results = README.read_text(encoding="utf-8"), load()
     if results and START in text:
         before, after = text.split(START)[0], text.split(END)[1]

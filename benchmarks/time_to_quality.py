@@ -11,8 +11,10 @@ Three parts, each in one process and in turn, so that a slow spell of the machin
 - vae: Keras's example of a convolutional VAE with two numbers as its code (30 epochs, batches of 128), and how soon our
   dense one is below `--vae-target` nats an image (test images, one sampled code each).
 - throughput: 784-512-256-32-256-512-784, GELU, images a second in an epoch without compilation, against plain
-  `fit(images)` at Keras's default batch size of 32, and at 256; both in a process that keeps its memory (`memory.py`).
+  `fit(images)` at Keras's default batch size of 32, and at 256.
 
+Both sides run in a process that keeps its memory (`memory.py`), and in which TensorFlow is up before the first clock
+runs.
 Writes OUT/time_to_quality.json and OUT/time_to_quality.png. For full MNIST the recipe was chosen on the test images,
 which are the article's validation images; for `digits` it was not tuned.
 """
@@ -55,7 +57,6 @@ def run_article(train, test, epochs=50):
 
 def run_ours(train, test, epochs, batch_size, peak, stack, seed):
     """Ours: linear code, one logit layer with the mean image as its bias, small batches, a high rate to zero."""
-    keep_memory()  # from the second turn on, the article's training profits from it as well
     watch = Stopwatch()
     shape, pixels = train.shape[1:], train[0].size
     mean = train[:: max(len(train) // 5000, 1)].mean(axis=0).ravel().clip(1e-3, 1 - 1e-3)
@@ -72,12 +73,19 @@ def run_ours(train, test, epochs, batch_size, peak, stack, seed):
     return watch, metrics.mean_squared_error(test, model.reconstruct(test))
 
 
+def start_up(train):
+    """What a process does once only, so that the side that comes first does not pay for it."""
+    keep_memory()
+    run_article(train[:256], train[:256], epochs=1)
+
+
 def quality(train, test, seeds):
     """The race, once with each seed."""
     large = len(train) > 20_000
     recipe = dict(epochs=3, batch_size=75, peak=1.5e-2, stack=80) if large else dict(
         epochs=12, batch_size=50, peak=1e-2, stack=len(train) // 100)
     turns = []
+    start_up(train)
     for seed in seeds:
         keras.utils.set_random_seed(seed)
         theirs, their_mse = run_article(train, test)
@@ -110,6 +118,7 @@ def example_vae(shape):
 
 def vae(train, test, target, example_epochs):
     """How soon a dense VAE is at `target` nats, and how long the example's convolutional one trains."""
+    start_up(train)
     keras.utils.set_random_seed(0)
     watch = Stopwatch()
     example = example_vae(train.shape[1:])
@@ -117,7 +126,6 @@ def vae(train, test, target, example_epochs):
     example.fit(train, epochs=example_epochs, batch_size=128, validation_data=test, callbacks=[watch], verbose=0)
     print(f"convolutional VAE: {watch.values[-1]:.1f} nats in {watch.seconds[-1]:.0f} s, {example_epochs} epochs",
           flush=True)
-    keep_memory()
     keras.utils.set_random_seed(0)
     ours_watch = Stopwatch()
     shape = train.shape[1:]
@@ -190,7 +198,7 @@ def main():
     parser.add_argument("--data", default="digits", help="a data set's name, an .npz file or a folder")
     parser.add_argument("--repeats", type=int, default=3, help="turns of the race")
     parser.add_argument("--parts", nargs="+", default=["quality", "vae", "throughput"], help="which parts to run")
-    parser.add_argument("--vae-target", type=float, default=147.8, help="nats an image, 147.8 is Keras's example's")
+    parser.add_argument("--vae-target", type=float, default=147.8, help="nats an image; Keras's example ended there")
     parser.add_argument("--vae-epochs", type=int, default=30, help="epochs of the convolutional VAE")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("benchmarks/results"))
     arguments = parser.parse_args()
