@@ -13,12 +13,15 @@ import json
 import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
+from scipy.spatial import cKDTree
 
 from autoencoder_utils import plotting
 
 LARGEST = 200_000  # bytes of the page: with the figure it stays below 300 kB in the notebook
 POINTS = 1000  # codes that are drawn at most
 LEVELS = 16  # grey levels of the images: a third of the bytes of 256
+NEIGHBOURS = 30  # among which a label's place is sought
+COLOURS = (*plotting.COLOURS, "#882255", "#999933", "#DDCC77")  # and three more: P. Tol, "Colour schemes", 2021
 
 
 def show_explorer(decode, codes, labels=None, description="", side=15):
@@ -86,14 +89,13 @@ def map_figure(images, extent, codes, labels=None):
     kinds = [None] if labels is None else np.unique(labels)
     for i, kind in enumerate(kinds):
         chosen = codes if kind is None else codes[labels == kind]
-        right.scatter(*chosen.T, s=4, color=_colour(i), label=kind)
+        right.scatter(*chosen.T, s=4, color=COLOURS[i % len(COLOURS)], label=kind)
         if kind is not None:
-            right.text(*np.median(chosen, axis=0), str(kind), fontsize=11, fontweight="bold", ha="center", va="center",
-                       bbox={"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": _colour(i)})
-    right.set(xlim=around[:2], ylim=around[2:], title="codes of images")
-    left.set(title="decoded codes", ylabel="second number of the code")
-    for axis in (left, right):
-        axis.set_xlabel("first number of the code")
+            circle = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": COLOURS[i % len(COLOURS)]}
+            right.text(*_purest(chosen, codes, labels, kind), str(kind), fontsize=11, fontweight="bold", bbox=circle,
+                       ha="center", va="center")
+    right.set(xlim=around[:2], ylim=around[2:], title="codes of images", xlabel="first number of the code")
+    left.set(title="decoded codes", ylabel="second number of the code", xlabel="first number of the code")
     return figure
 
 
@@ -120,9 +122,8 @@ def map_html(images, extent, codes, labels=None):
     points = np.column_stack([np.round(1000 * places), kinds[::every]]).astype(int)
     points = points[((places >= 0) & (places <= 1)).all(axis=1)]  # those that the map covers
     content = {"sprite": _png(_sheet(images)), "side": side, "height": height, "width": width,
-               "extent": [round(float(v), 3) for v in extent],
-               "points": points.ravel().tolist(),
-               "colours": [_colour(i) for i in range(int(kinds.max()) + 1)]}
+               "extent": [round(float(v), 3) for v in extent], "points": points.ravel().tolist(),
+               "colours": [COLOURS[i % len(COLOURS)] for i in range(int(kinds.max()) + 1)]}
     text = json.dumps(content, separators=(",", ":"))
     name = "map-" + hashlib.sha256(text.encode()).hexdigest()[:12]
     page = PAGE.replace("NAME", name).replace("CONTENT", text)
@@ -150,11 +151,11 @@ def _extent(codes):
     return low[0] - margin[0], high[0] + margin[0], low[1] - margin[1], high[1] + margin[1]
 
 
-def _colour(i):
-    """One of the colour-blind-safe colours as "#RRGGBB"; lighter each time that they are used up."""
-    colour, lighter = plotting.COLOURS[i % len(plotting.COLOURS)], i // len(plotting.COLOURS)
-    parts = [int(colour[k : k + 2], 16) for k in (1, 3, 5)]
-    return "#" + "".join(f"{round(255 - (255 - part) * 0.55**lighter):02X}" for part in parts)
+def _purest(chosen, codes, labels, kind):
+    """Of the codes of a kind, the one around which its kind is most among itself; of equals, the most central."""
+    _, nearest = cKDTree(codes).query(chosen, min(NEIGHBOURS, len(codes)))
+    own = (labels[nearest] == kind).reshape(len(chosen), -1).mean(axis=1)
+    return chosen[np.lexsort((np.linalg.norm(chosen - np.median(chosen, axis=0), axis=1), -own))[0]]
 
 
 def _sheet(images):

@@ -125,6 +125,15 @@ def test_figure_shows_grid_and_codes_on_the_same_axes(side):
         np.testing.assert_allclose(drawn[str(label)], codes[labels == label])
 
 
+def test_a_label_stands_where_its_kind_is_among_itself():
+    rng = np.random.default_rng(0)
+    middle, corner = 0.1 * rng.standard_normal((60, 2)), (1.5, 2.5) + 0.05 * rng.standard_normal((12, 2))
+    codes, labels = np.concatenate([middle, corner]), np.repeat([0, 1], (40, 32))  # 20 of the 1s are among the 0s
+    _, right = explorer.map_figure(explorer.decode_grid(decode, EXTENT, 4), EXTENT, codes, labels).axes
+    places = {text.get_text(): text.get_position() for text in right.texts}
+    assert np.linalg.norm(places["0"]) < 0.3 and np.linalg.norm(np.subtract(places["1"], (1.5, 2.5))) < 0.2
+
+
 def test_show_explorer_displays_a_figure_and_then_the_page(monkeypatch):
     calls = []
     monkeypatch.setattr(IPython.display, "display", lambda item, **options: calls.append((item, options)))
