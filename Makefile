@@ -30,8 +30,7 @@ unit: $(READY)  ## every test but the notebooks' execution
 	$(PYTEST)
 
 test-jax: $(READY)  ## the unit tests on Keras's JAX backend
-	@# most functions run a few times only: to compile them well takes longer than it saves
-	KERAS_BACKEND=jax XLA_FLAGS=--xla_backend_optimization_level=0 $(PYTEST) $(BACKENDLESS)
+	KERAS_BACKEND=jax $(PYTEST) $(BACKENDLESS)
 
 test-notebooks: $(READY)  ## execute each notebook and compare with its stored outputs (CHAPTER=04 for one)
 	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 $(NOTEBOOKS)
