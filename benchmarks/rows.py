@@ -186,7 +186,7 @@ def compression(data, seconds, seed):
     pca = PCA(128, random_state=0).fit(flat(train))
     coders = [MixtureCoder(pca.transform(flat(train)), count, seed) for count in (1, 2, 5, 10)]
     check = coders[0].round(pca.transform(flat(data.validation.images)), 0.35)
-    linear = min(coders, key=lambda coder: coder.bits(check, 0.35))
+    linear = min(coders, key=lambda coder: np.sum(coder.bits(check, 0.35)))
     ours, theirs = [], {"pca": []}
     for step, weight in ((0.8, 25.0), (1.0, 16.0), (1.4, 8.0), (2.0, 6.0), (2.6, 4.0)):
         codes = refine_codes(codec, coder, test, step, weight, iterations=60, rate=0.2, seed=seed)
