@@ -185,8 +185,8 @@ def compression(data, seconds, seed):
     coder = MixtureCoder(np.concatenate([codec.encode(known), codec.encode(gentle(known, seed))]), 20, seed)
     pca = PCA(128, random_state=0).fit(flat(train))
     coders = [MixtureCoder(pca.transform(flat(train)), count, seed) for count in (1, 2, 5, 10)]
-    check = coders[0].round(pca.transform(flat(data.validation.images)), 0.35)
-    linear = min(coders, key=lambda coder: np.sum(coder.bits(check, 0.35)))
+    check = pca.transform(flat(data.validation.images))
+    linear = min(coders, key=lambda coder: np.sum(coder.bits(coder.round(check, 0.35), 0.35)))
     ours, theirs = [], {"pca": []}
     for step, weight in ((0.8, 25.0), (1.0, 16.0), (1.4, 8.0), (2.0, 6.0), (2.6, 4.0)):
         codes = refine_codes(codec, coder, test, step, weight, iterations=60, rate=0.2, seed=seed)
@@ -194,9 +194,10 @@ def compression(data, seconds, seed):
     for step in (0.1, 0.25, 0.35, 0.7, 1.4):
         theirs["pca"].append(_through(linear, pca.transform(flat(test)), step, lambda codes: pca.inverse_transform(
             codes).clip(0, 1).reshape(test.shape), test))
-    theirs |= {kind: [_sheet(test, kind, quality) for quality in (0, 1, 3, 5, 8, 12, 20, 30)]
-               for kind in ("jpeg", "webp")}
-    theirs["jpeg2000"] = [_sheet(test, "jpeg2000", rate) for rate in (60, 40, 25, 18, 12, 8)]
+    theirs |= {kind: [_sheet(test, kind, quality=quality, optimize=True, method=6)
+                      for quality in (0, 1, 3, 5, 8, 12, 20, 30)] for kind in ("jpeg", "webp")}
+    theirs["jpeg2000"] = [_sheet(test, "jpeg2000", quality_layers=[rate], irreversible=True)
+                          for rate in (60, 40, 25, 18, 12, 8)]  # times less than the raw pixels
     return {f"{name} bits at {level} dB": bits_at(points, level) for level in (22, 24)
             for name, points in {"ours": ours, **theirs}.items()}
 
@@ -210,16 +211,11 @@ def _through(coder, codes, step, decode, images):
     return 8 * len(message) / len(indices), db(decode((step * indices).astype("float32")), images)
 
 
-def _sheet(images, kind, quality):
-    """Bits an image and dB of all images on one sheet, forty a row, as a file of that kind.
-
-    `quality` is the rate, in times less than the raw pixels, where that is JPEG 2000.
-    """
+def _sheet(images, kind, **options):
+    """Bits an image and dB of all images on one sheet, forty a row, as a file of that kind."""
     count, (height, width) = len(images) // 40 * 40, images.shape[1:3]
     sheet = images[:count].reshape(-1, 40, height, width).swapaxes(1, 2).reshape(-1, 40 * width)
     sheet, file = (sheet * 255).round().astype("uint8"), io.BytesIO()
-    options = ({"quality_layers": [quality], "irreversible": True} if kind == "jpeg2000" else
-               {"quality": quality, "optimize": True, "method": 6})
     Image.fromarray(sheet).save(file, kind, **options)
     return 8 * len(file.getvalue()) / count, db(np.asarray(Image.open(file).convert("L"), "float32") / 255, sheet / 255)
 

@@ -198,7 +198,7 @@ def main():
     parser.add_argument("--data", default="digits", help="a data set's name, an .npz file or a folder")
     parser.add_argument("--repeats", type=int, default=3, help="turns of the race")
     parser.add_argument("--parts", nargs="+", default=["quality", "vae", "throughput"], help="which parts to run")
-    parser.add_argument("--vae-target", type=float, default=147.8, help="nats an image, of ours")
+    parser.add_argument("--vae-target", type=float, default=147.8, help="nats an image that ours has to reach")
     parser.add_argument("--vae-epochs", type=int, default=30, help="epochs of the convolutional VAE")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("benchmarks/results"))
     arguments = parser.parse_args()

@@ -130,22 +130,34 @@ def test_the_angle_ignores_the_amount_of_ink():
     assert rows.angle(one, other) == pytest.approx([1])
 
 
-def test_a_budget_ends_on_time_and_the_rate_falls_to_nothing(monkeypatch):
+def rates_of_a_budget(monkeypatch, first):
+    """The rates of a budget of 100 seconds and a peak of 0.5; the first step takes `first` seconds, the others one."""
     clock, rates = [0.0], []
     monkeypatch.setattr(budget.time, "perf_counter", lambda: clock[0])
 
     class Tick(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            clock[0] += 1.0 if rates else 20.0  # a second a step; the first one compiles
+            clock[0] += 1.0 if rates else first
             rates.append(float(self.model.optimizer.learning_rate))
 
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(1.0), "mse")
     x = np.ones((30, 2), "float32")
     model.fit(x, x[:, :1], batch_size=1, epochs=100, verbose=0, callbacks=[Tick(), budget.Budget(100, 0.5)])
-    assert len(rates) == 81  # in the middle of the third epoch
-    assert max(rates) > 0.4 and max(rates[:2]) < 0.02 and rates[-1] < 1e-3  # it rises after the step that compiles
-    assert rates[1:6] == sorted(rates[1:6]) and all(a >= b for a, b in zip(rates[10:], rates[11:]))
+    return rates
+
+
+def test_a_budget_ends_on_time_and_the_rate_falls_to_nothing(monkeypatch):
+    rates = rates_of_a_budget(monkeypatch, 1.0)
+    assert len(rates) == 100  # in the middle of the fourth epoch
+    assert max(rates) <= 0.5 and max(rates) > 0.45 and rates[0] < 0.02 and rates[-1] < 1e-3
+    assert all(a >= b for a, b in zip(rates[10:], rates[11:]))
+
+
+def test_the_rate_rises_after_the_step_that_compiles(monkeypatch):
+    rates = rates_of_a_budget(monkeypatch, 20.0)
+    assert len(rates) == 81 and max(rates[:2]) < 0.02 and rates[1:6] == sorted(rates[1:6])
+    assert rates[6] == pytest.approx(0.5 * np.cos(np.pi * 0.25 / 2) ** 2)  # half a cosine, of the whole time
 
 
 def test_a_training_whose_loss_is_no_number_ends_at_once_and_says_where():
