@@ -10,8 +10,9 @@ DATA ?= digits
 MNIST ?=
 ROW ?=
 TORCH ?= torch
-# Two processes, each with whole files: the browser waits while the models train. The order is that of conftest.py.
-PYTEST = $(BIN)/python -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder
+# Two processes, each with whole files and half of the cores. Their order is that of conftest.py.
+TWO = -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST = $(BIN)/python -m pytest tests $(TWO)
 # No backend matters there.
 BACKENDLESS = $(patsubst %,--ignore=tests/test_%.py,lab site launch notebooks house compression corruption data explorer \
                 metrics rangecoder restoration tomography)
@@ -29,11 +30,11 @@ test: lint unit test-notebooks  ## every test
 unit: $(READY)  ## every test but the notebooks' execution
 	$(PYTEST)
 
-test-jax: $(READY)  ## the unit tests on Keras's JAX backend
-	KERAS_BACKEND=jax $(PYTEST) $(BACKENDLESS)
+test-jax: $(READY)  ## the unit tests on Keras's JAX backend; what is compiled runs too briefly to be worth optimising
+	KERAS_BACKEND=jax XLA_FLAGS=--xla_backend_optimization_level=0 $(PYTEST) $(BACKENDLESS)
 
 test-notebooks: $(READY)  ## execute each notebook and compare with its stored outputs (CHAPTER=04 for one)
-	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 $(NOTEBOOKS)
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=600 $(if $(CHAPTER),,$(TWO)) $(NOTEBOOKS)
 
 test-notebooks-jax: $(READY)  ## execute each notebook on Keras's JAX backend: other numbers, in the same ranges
 	@# chapter 5 trains on photographs for ten minutes here: XLA is slow with transposed convolutions on a CPU

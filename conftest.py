@@ -1,9 +1,15 @@
-"""Hooks for pytest: the order of tests, and what nbval needs to run the notebooks, for which it looks here."""
+"""Hooks for pytest: order and cores of tests, and what nbval needs to run the notebooks, for which it looks here."""
 
+import os
 import re
 from collections import defaultdict
 
 from autoencoder_utils.memory import keep_memory, peak_memory
+
+if (worker := os.environ.get("PYTEST_XDIST_WORKER", "")) and hasattr(os, "sched_setaffinity"):
+    # Each of `-n 2` has half of the cores, for itself and its kernels: two that share them all take half as long again.
+    cores, count = sorted(os.sched_getaffinity(0)), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.sched_setaffinity(0, cores[int(worker.removeprefix("gw")) :: count] or cores)
 
 TOLERANCE = 0.02  # relative; training differs in the 5th digit between processors, and rounding can turn a last digit
 SENSITIVE = 0.1  # in cells with that tag: figures that moved by 2 to 6 % from one processor to another
@@ -13,8 +19,10 @@ keep_memory()  # as the chapters do
 
 
 def pytest_collection_modifyitems(items):
-    """The longest file first; slow outputs get time, and decimal numbers in a text output may differ a little."""
-    items.sort(key=lambda item: item.path.name != "test_lab.py")  # its browser runs a chapter: the rest fits beside it
+    """The longest files first; slow outputs get time, and decimal numbers in a text output may differ a little."""
+    # JupyterLab's browser runs a chapter, beside which other tests fit; the last chapters take longer than the first.
+    items.sort(key=lambda item: (item.path.name == "test_lab.py", item.path.name * (item.path.suffix == ".ipynb")),
+               reverse=True)
     for item in items:
         if type(item).__name__ == "IPyNbCell":
             item.output_timeout = 60  # nbval's own 5 seconds are short for two busy cores

@@ -101,7 +101,8 @@ def test_a_chapter_reads_well_without_a_network(address, context, name):
             page.wait_for_timeout(300)
             seen.append(picture_of(canvas)[:, int(0.55 * box["width"]):])
         assert abs(seen[0] - seen[1]).mean() > 1
-    assert errors == [] and serious(page) == []
+    code = [] if name == CHAPTERS[0].stem else [[".highlight"]]  # its colours are the same everywhere, and take 20 s
+    assert errors == [] and serious(page, exclude=code) == []
     page.close()
 
 
