@@ -12,7 +12,7 @@ if (worker := os.environ.get("PYTEST_XDIST_WORKER", "")) and hasattr(os, "sched_
     os.sched_setaffinity(0, cores[int(worker.removeprefix("gw")) :: count] or cores)
 
 TOLERANCE = 0.02  # relative; training differs in the 5th digit between processors, and rounding can turn a last digit
-SENSITIVE = 0.1  # in cells with that tag: figures that moved by 2 to 6 % from one processor to another
+SENSITIVE = 0.1  # in cells with that tag: figures that move by 2 to 6 % with the processor or the number of its cores
 NUMBER = re.compile(r"-?\d+\.\d*(?:e[-+]?\d+)?|\d+(?= %)")  # decimal numbers, and whole numbers of per cent
 seconds = defaultdict(float)
 keep_memory()  # as the chapters do
