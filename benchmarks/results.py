@@ -5,9 +5,10 @@
     python benchmarks/results.py --rows code denoising --seeds 1
 
 Each row and seed runs in a process of its own, so that memory comes back and a fault costs one row only. What is done
-is in benchmarks/results.json and is not done again; `--again` forgets the chosen rows first. So an interrupted run goes
-on where it was. At the end, or with `--table` alone, the table is written between two marks in the README (START and
-END below), if it has them, and the two plots into .github. The rows themselves are in rows.py.
+is in benchmarks/results.json and is not done again; `--again` does again what an earlier version of the package or the
+benchmarks has done. So an interrupted run goes on where it was. At the end, or with `--table` alone, the table is
+written between two marks in the README (START and END below), if it has them, and the two plots into .github. The rows
+themselves are in rows.py.
 """
 
 import argparse
@@ -25,7 +26,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 FILE, README = ROOT / "benchmarks" / "results.json", ROOT / "README.md"
 SECONDS = {"digits": 180, "mnist": 900}  # of training a row
 COLUMNS = {"digits": "`digits`, 3 minutes", "mnist": "all of MNIST, 15 minutes"}
-PLOTS = {"sizes": 1.2, "race": 9}  # rows that make the plots, of `digits` only, and how many times `seconds` they take
+PLOTS = ("sizes", "race")  # rows that make the plots, of `digits` only
+TIMES = {"likelihood": 2, "race": 9}  # how many times their `seconds` rows take, where it isn't 1.2
 START, END = "<!-- results -->", "<!-- end of results -->"
 
 
@@ -49,20 +51,23 @@ def run_one(name, source, seconds, seed):
     from autoencoder_utils.memory import peak_memory
     from rows import ROWS
 
-    speed = gigaflops()
+    speed, version = gigaflops(), commit()
     start = time.perf_counter()
     figures = ROWS[name].run(load_images(source), seconds, seed)
     print("FIGURES " + json.dumps({
         "figures": figures, "training_seconds": seconds, "seconds": round(time.perf_counter() - start, 1),
         "gigabytes": round(peak_memory(), 2), "backend": keras.backend.backend(), "cores": os.cpu_count(),
-        "gigaflops": speed, "machine": platform.machine(), "commit": commit()}), flush=True)
+        "gigaflops": speed, "machine": platform.machine(), "commit": version}), flush=True)
 
 
 def commit():
-    """The commit that is checked out, with a plus where files have changed since; empty where there is no git."""
+    """The last commit of package or benchmarks, with a plus where they have changed since; empty without git."""
+    def git(*command):
+        return subprocess.run(["git", *command, "--", "autoencoder_utils", "benchmarks/*.py"], cwd=ROOT, check=True,
+                              capture_output=True, text=True).stdout.strip()
+
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        return subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=ROOT, check=True, capture_output=True,
-                              text=True).stdout.strip()
+        return git("log", "-1", "--format=%h") + "+" * bool(git("diff", "--name-only", "HEAD"))
     return ""
 
 
@@ -91,25 +96,35 @@ def run_apart(name, source, seconds, seed):
     return done if process.returncode == 0 else None
 
 
-def run_missing(sources, names, seeds, seconds, keep=True):
-    """Runs what the file lacks, the first seed of every row first, and says how long the rest will take."""
-    done = load() if keep else {}
-    todo = [(data, name, seed) for data in sources for seed in range(seeds) for name in names
-            if str(seed) not in done.get(data, {}).get(name, {}) and (data == "digits" or name not in PLOTS)]
+def run_missing(sources, names, seeds, seconds, keep=True, again=False):
+    """Runs what the file lacks, the first seed of every row first, and says how long the rest will take.
+
+    With `again`, also what another version has run, which stands in the file until its successor is there. Returns
+    whether all of them succeeded.
+    """
+    done, version, complete = load() if keep else {}, commit(), True
+
+    def due(data, name, seed):
+        run = done.get(data, {}).get(name, {}).get(str(seed))
+        return (run is None or again and run.get("commit") != version) and (data == "digits" or name not in PLOTS)
+
+    todo = [(data, name, seed) for data in sources for seed in range(seeds) for name in names if due(data, name, seed)]
     for number, (data, name, seed) in enumerate(todo):
-        left = sum(PLOTS.get(name, 1.2) * seconds[data] for data, name, _ in todo[number:])
+        left = sum(TIMES.get(name, 1.2) * seconds[data] for data, name, _ in todo[number:])
         print(f"[{number + 1}/{len(todo)}] {data} {name} seed {seed}; about {left / 60:.0f} minutes left", flush=True)
-        done = run_apart(name, sources[data], seconds[data], seed)
-        if done is None:
+        run = run_apart(name, sources[data], seconds[data], seed)
+        if run is None:
             print(f"    {name} failed: left out; run it again with --rows {name}", flush=True)
+            complete = False
             continue
         print("    " + "  ".join(f"{key} {'-' if value is None else f'{value:.4g}'}"
-                                 for key, value in done["figures"].items()), flush=True)
+                                 for key, value in run["figures"].items()), flush=True)
         if not keep:
             continue
         results = load()  # anew: another run may have written meanwhile
-        results.setdefault(data, {}).setdefault(name, {})[str(seed)] = done
+        results.setdefault(data, {}).setdefault(name, {})[str(seed)] = run
         store(results)
+    return complete
 
 
 def median_and_range(runs, key, form):
@@ -183,10 +198,11 @@ def _median(runs, key):
 
 
 def main():
-    """The command line."""
+    """The command line; returns whether a row has failed."""
     if sys.argv[1:2] == ["--one"]:
         name, source, seconds, seed = sys.argv[2:]
-        return run_one(name, source, float(seconds), int(seed))
+        run_one(name, source, float(seconds), int(seed))
+        return False
     from rows import ROWS
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -196,31 +212,28 @@ def main():
     parser.add_argument("--data", nargs="+", default=["digits", "mnist"], choices=["digits", "mnist"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seconds", type=float, help="of training a row, for a trial, which is not kept")
-    parser.add_argument("--again", action="store_true", help="forget the chosen rows first")
+    parser.add_argument("--again", action="store_true", help="and what an earlier version has done")
     parser.add_argument("--table", action="store_true", help="only write the table and the plots")
     arguments = parser.parse_args()
     if arguments.again and (arguments.table or arguments.seconds):
-        parser.error("--again forgets rows that are done: not with --table or --seconds, which put none in their place")
+        parser.error("--again does rows again and keeps them: not with --table or --seconds, which keep none")
     sources = {data: {"digits": "digits", "mnist": arguments.mnist}[data] for data in arguments.data}
     sources = {data: source for data, source in sources.items() if source}
-    if arguments.again:
-        results = load()
-        for data in sources:
-            for name in arguments.rows:
-                results.get(data, {}).pop(name, None)
-        store(results)
+    complete = True
     if not arguments.table:
         seconds = {data: arguments.seconds or SECONDS[data] for data in SECONDS}
         with contextlib.suppress(KeyboardInterrupt):
-            run_missing(sources, arguments.rows, arguments.seeds, seconds, keep=not arguments.seconds)
+            complete = run_missing(sources, arguments.rows, arguments.seeds, seconds, not arguments.seconds,
+                                   arguments.again)
     if arguments.seconds:
-        return  # a trial changes nothing
+        return not complete  # a trial changes nothing
     text, results = README.read_text(encoding="utf-8"), load()
     if results and START in text:
         before, after = text.split(START)[0], text.split(END)[1]
         README.write_text(f"{before}{START}\n{table(results)}{END}{after}", encoding="utf-8")
     draw(results)
+    return not complete
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

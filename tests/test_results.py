@@ -1,6 +1,7 @@
 """The results table: what is done is kept and not done again, the table says what the file says, time budgets end."""
 
 import json
+import subprocess
 import sys
 
 import keras
@@ -23,7 +24,7 @@ def file(tmp_path, monkeypatch):
     return results.FILE
 
 
-def run(monkeypatch, answer, names=("denoising", "code"), seeds=2):
+def run(monkeypatch, answer, names=("denoising", "code"), seeds=2, again=False):
     """Runs what is missing, with `answer` in the place of the training; which (row, seed) were asked for."""
     asked = []
 
@@ -32,7 +33,7 @@ def run(monkeypatch, answer, names=("denoising", "code"), seeds=2):
         return answer(name, seed)
 
     monkeypatch.setattr(results, "run_apart", run_apart)
-    results.run_missing({"digits": "digits"}, names, seeds, {"digits": 1})
+    results.run_missing({"digits": "digits"}, names, seeds, {"digits": 1}, again=again)
     return asked
 
 
@@ -81,13 +82,49 @@ def test_all_lines_find_their_figures_in_the_stored_results():
                     assert {line.ours, *line.baselines.values()} <= set(run["figures"]), (data, name)
 
 
+def test_again_does_what_another_version_has_done_and_nothing_is_lost_if_it_fails(file, monkeypatch):
+    old, new = MADE | {"commit": "then"}, MADE | {"commit": "now"}
+    monkeypatch.setattr(results, "commit", lambda: "now")
+    results.store({"digits": {"denoising": {"0": old}, "code": {"0": new}}})
+    assert run(monkeypatch, lambda name, seed: None, seeds=1, again=True) == [("denoising", 0)]
+    assert results.load() == {"digits": {"denoising": {"0": old}, "code": {"0": new}}}
+    assert run(monkeypatch, lambda name, seed: new, seeds=1, again=True) == [("denoising", 0)]
+    assert results.load() == {"digits": {"denoising": {"0": new}, "code": {"0": new}}}
+    assert run(monkeypatch, lambda name, seed: new, seeds=1, again=True) == []
+
+
 @pytest.mark.parametrize("other", [["--table"], ["--seconds", "5"]])
-def test_rows_are_forgotten_only_where_others_take_their_place(file, monkeypatch, other, capsys):
-    results.store({"digits": {"code": {"0": MADE}}})
+def test_again_is_refused_where_nothing_is_kept(file, monkeypatch, other, capsys):
     monkeypatch.setattr(sys, "argv", ["results.py", "--data", "digits", "--rows", "code", "--again", *other])
     with pytest.raises(SystemExit):
         results.main()
-    assert "--again" in capsys.readouterr().err and results.load() == {"digits": {"code": {"0": MADE}}}
+    assert "--again" in capsys.readouterr().err
+
+
+def test_the_version_is_that_of_package_and_benchmarks(tmp_path, monkeypatch):
+    def git(*command):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *command], cwd=tmp_path, check=True)
+
+    monkeypatch.setattr(results, "ROOT", tmp_path)
+    assert results.commit() == ""
+    (tmp_path / "benchmarks").mkdir()
+    for name in ("benchmarks/rows.py", "benchmarks/results.json"):
+        (tmp_path / name).write_text("1")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    version = results.commit()
+    assert len(version) >= 7
+    (tmp_path / "benchmarks" / "results.json").write_text("2")
+    git("commit", "-qam", "figures only")
+    assert results.commit() == version
+    (tmp_path / "benchmarks" / "rows.py").write_text("2")
+    assert results.commit() == version + "+"
+
+
+def test_the_readme_has_the_table_of_the_stored_results():
+    table = results.table(results.load())
+    assert f"{results.START}\n{table}{results.END}" in results.README.read_text(encoding="utf-8")
 
 
 def test_a_trial_changes_nothing(file, monkeypatch):
@@ -95,8 +132,10 @@ def test_a_trial_changes_nothing(file, monkeypatch):
     monkeypatch.setattr(results, "README", file.parent / "README.md")  # which is not there
     monkeypatch.setattr(results, "run_apart", lambda name, source, seconds, seed: MADE)
     monkeypatch.setattr(sys, "argv", ["results.py", "--data", "digits", "--rows", "code", "--seconds", "5"])
-    results.main()
+    assert not results.main()
     assert results.load() == {"digits": {"code": {"0": MADE}}}
+    monkeypatch.setattr(results, "run_apart", lambda name, source, seconds, seed: None)
+    assert results.main()  # the exit status of `make results` where a row has failed
 
 
 def test_a_row_that_runs_apart_brings_its_figures_and_null_for_nan(tmp_path, monkeypatch):
