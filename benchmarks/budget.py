@@ -1,5 +1,6 @@
 """Training that ends when its time is over: so many seconds, compilation included."""
 
+import gc
 import math
 import time
 
@@ -67,3 +68,6 @@ def train_for(seconds, model, data, peak=3e-3, batch_size=None, steps=None, loss
         model.compile(adam, jit_compile=jit, steps_per_execution=many, **given)
     model.fit(*data, batch_size=batch_size, epochs=100_000, shuffle=batch_size is not None,
               callbacks=[Budget(seconds, peak)], verbose=0)
+    # Stopped amid an epoch, Keras leaves tf.data's iterator in a circle. To end one may take TensorFlow up to a minute,
+    # in which its tuning thread sleeps: better here than in the first step of the next training.
+    gc.collect()
