@@ -1,5 +1,6 @@
 """The results table: what is done is kept and not done again, the table says what the file says, time budgets end."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -204,3 +205,23 @@ def test_a_training_whose_loss_is_no_number_ends_at_once_and_says_where():
     x = np.full((8, 2), np.nan, "float32")
     with pytest.raises(FloatingPointError, match="of 60 seconds.*loss.*nan.* lower peak than 0.5"):
         budget.train_for(60, model, (x, x[:, :1]), 0.5, batch_size=8, steps=1, loss="mse")
+
+
+def test_a_training_that_is_stopped_leaves_no_iterator_behind():
+    """TensorFlow may take a minute to end one, and Python would ask for it amid the next training."""
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 1000
+
+        def __getitem__(self, index):
+            return np.ones((8, 2), "float32"), np.ones((8, 1), "float32")
+
+    gc.collect()
+    gc.disable()
+    try:
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        budget.train_for(1e-3, model, (Batches(),), loss="mse")
+        left = [thing for thing in gc.get_objects() if type(thing).__name__.endswith("EpochIterator")]
+    finally:
+        gc.enable()
+    assert model.optimizer.iterations < 1000 and not left
