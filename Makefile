@@ -1,4 +1,4 @@
-# Everything that the README mentions. Each target sets up what it needs, once, in .venv: Python 3.11 or newer is all.
+# Everything that the README mentions. Each target sets up what it needs, once, in .venv: Python 3.11 to 3.13 is all.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -75,7 +75,7 @@ links: $(READY)  ## write the address of a fork into every badge, link and set-u
 	$(BIN)/python tests/launch_links.py '$(REPOSITORY)'
 
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("Python 3.11 or newer is needed. Received: Python %d.%d (choose another: make PYTHON=python3.12)" % v[:2])'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v[:2] <= (3, 13) or sys.exit("Python 3.11, 3.12 or 3.13 is needed. Received: Python %d.%d (choose another: make PYTHON=python3.12)" % v[:2])'
 	@echo "Setting up $(VENV): a download of about 1 GB, some minutes the first time."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --upgrade pip
