@@ -133,7 +133,7 @@ def median_and_range(runs, key, form):
     if not values:
         return "", ""
     middle, low, high = (form.format(value) for value in (statistics.median(values), min(values), max(values)))
-    return middle, f" ({low} to {high})" if len(values) > 1 else ""
+    return middle, f" ({low} to {high})" if low != high else ""
 
 
 def table(results):
@@ -158,7 +158,7 @@ def table(results):
                           f"**{middle}**{spread}" if middle else ""]
             if any(cells):
                 lines.append(f"| {line.measure} | {line.published} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n\nMedian over the seeds, of two their mean, and their range in brackets.\n"
+    return "\n".join(lines) + "\n\nMedian over the seeds, of two their mean; in brackets the range, where it shows.\n"
 
 
 def draw(results):
